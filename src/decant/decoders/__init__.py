@@ -1,0 +1,1 @@
+"""The loops: how parts become tokens. Decoders see protocols, never methods."""

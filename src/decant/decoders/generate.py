@@ -1,0 +1,84 @@
+"""The crank: turn any decoder until every request has ended."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from decant.decoders.stopping import Reason, Stopping
+from decant.noise import Noise
+from decant.protocols import Decoder, State
+from decant.types import PAD, select_rows
+
+
+@final
+@dataclass(slots=True)
+class Output:
+    """What one request has said so far.
+
+    tokens:  output ids, an end token included.
+    drafted: whether each was guessed by a drafter.
+    reason:  why it ended; None while it runs.
+    """
+
+    tokens: list[int]
+    drafted: list[bool]
+    reason: Reason | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Turn:
+    """All requests after one more step. `outputs` are the same objects at every turn; they grow in place."""
+
+    outputs: list[Output]
+    state: Any
+    steps: int
+
+
+def stream(decoder: Decoder[State], prompt_BT: Tensor, noise: Noise, stopping: list[Stopping]) -> Iterator[Turn]:
+    """A turn a step, until every request has ended; requests that have ended leave the batch.
+
+    stopping: one for each request.
+    """
+    outputs = [Output([], []) for _ in stopping]
+    with torch.inference_mode():
+        state = decoder.start(prompt_BT, noise)
+    running = list(range(len(outputs)))
+    steps = 0
+    while running:
+        with torch.inference_mode():
+            state, step = decoder.step(state)
+            steps += 1
+            rows = zip(step.tokens_BC.tolist(), step.drafted_BC.tolist(), strict=True)  # sync: may the text end?
+            for request, (tokens, drafted) in zip(running, rows, strict=True):
+                _extend(outputs[request], tokens, drafted, stopping[request])
+        yield Turn(outputs, state, steps)
+        still = [row for row, request in enumerate(running) if outputs[request].reason is None]
+        if 0 < len(still) < len(running):
+            with torch.inference_mode():
+                state = select_rows(state, torch.tensor(still, device=prompt_BT.device))
+        running = [running[row] for row in still]
+
+
+def generate(decoder: Decoder[State], prompt_BT: Tensor, noise: Noise, stopping: list[Stopping]) -> Turn:
+    """The last turn of `stream`: every request has ended."""
+    *_, last = stream(decoder, prompt_BT, noise, stopping)
+    return last
+
+
+def right_pad(rows: list[list[int]], device: torch.device | str = "cpu") -> Tensor:
+    """tokens_BT from ragged lists of ids."""
+    width = max(map(len, rows))
+    return torch.tensor([row + [PAD] * (width - len(row)) for row in rows], dtype=torch.int64, device=device)
+
+
+def _extend(output: Output, tokens: list[int], drafted: list[bool], stopping: Stopping) -> None:
+    """Left-to-right decoders only: positions follow one another, so what is not PAD is appended."""
+    seen = len(output.tokens)
+    output.tokens += [token for token in tokens if token != PAD]
+    output.drafted += drafted[: len(output.tokens) - seen]
+    output.tokens, output.reason = stopping.cut(output.tokens, seen)
+    output.drafted = output.drafted[: len(output.tokens)]

@@ -1,0 +1,28 @@
+"""A named composition, ready to decode."""
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+from decant.protocols import AnyDecoder
+
+Promise = Literal["tokens", "distribution"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One row of the catalogue with its parts in place.
+
+    name:    as the user typed it, knobs included.
+    promise: "tokens": the same seed gives plain decoding's very tokens; "distribution": tokens follow plain decoding's
+        law; None: neither, the method is declared lossy.
+    """
+
+    name: str
+    decoder: AnyDecoder
+    promise: Promise | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is lost."""
+        return self.promise is not None

@@ -1,0 +1,42 @@
+"""When a request ends: at an end token, at a number of tokens, at a stop string."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, final
+
+Reason = Literal["stop", "length"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Ends of a request.
+
+    max_tokens: how many tokens at most.
+    ends:       ids that end the text; the id itself is kept as the last token.
+    strings:    texts that end the text; needs `decode`.
+    decode:     output ids -> text.
+    """
+
+    max_tokens: int
+    ends: frozenset[int] = frozenset()
+    strings: tuple[str, ...] = ()
+    decode: Callable[[list[int]], str] | None = None
+
+    def cut(self, tokens: list[int], seen: int = 0) -> tuple[list[int], Reason | None]:
+        """The tokens up to the first end, and why they end there (None: not yet).
+
+        seen: how many of them earlier calls found harmless. A stop string keeps every token that holds a part of it:
+        the text, not the tokens, is cut in front of it (`text.TextStream`).
+        """
+        for count in range(seen + 1, min(len(tokens), self.max_tokens) + 1):
+            if tokens[count - 1] in self.ends or (self.strings and self._says_stop(tokens[:count])):
+                return tokens[:count], "stop"
+        if len(tokens) >= self.max_tokens:
+            return tokens[: self.max_tokens], "length"
+        return tokens, None
+
+    def _says_stop(self, tokens: list[int]) -> bool:
+        assert self.decode is not None, "stop strings need decode"
+        text = self.decode(tokens)
+        return any(string in text for string in self.strings)

@@ -1,0 +1,1 @@
+"""The only door to transformers: loading, the causal adapter, its cache, exact mode, enlargement."""

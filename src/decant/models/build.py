@@ -1,0 +1,137 @@
+"""Untrained Llama models from a small spec, their training loss, and model folders in Hugging Face format.
+
+What trains or ships a model of our own comes here for everything that needs transformers.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from decant.errors import BadInput
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LlamaSpec:
+    """The shape of a Llama; embeddings are tied."""
+
+    vocab: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    intermediate: int
+    head_dim: int = 32
+    positions: int = 2048
+    rope_theta: float = 10_000.0
+    eos: tuple[int, ...] = ()
+    pad: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.heads % self.kv_heads:
+            raise BadInput(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+
+
+def untrained(spec: LlamaSpec, seed: int = 0) -> PreTrainedModel:
+    """A float32 model with fresh weights, the same for the same seed; the global generator does not move."""
+    config = LlamaConfig(
+        vocab_size=spec.vocab,
+        hidden_size=spec.hidden,
+        intermediate_size=spec.intermediate,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.kv_heads,
+        head_dim=spec.head_dim,
+        max_position_embeddings=spec.positions,
+        rope_parameters={"rope_type": "default", "rope_theta": spec.rope_theta},
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=list(spec.eos) or None,
+        pad_token_id=spec.pad,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    model.generation_config.eos_token_id = list(spec.eos) or None
+    model.generation_config.pad_token_id = spec.pad
+    return model.float()
+
+
+def logits_where(model: PreTrainedModel, ids_BT: Tensor, wanted_BT: Tensor) -> Tensor:
+    """Logits that predict the wanted positions, logits_NV in row order: the head runs on those alone.
+
+    The first position of a row has nothing before it and is never predicted, wanted or not.
+    """
+    hidden_BTD = model.model(input_ids=ids_BT, use_cache=False).last_hidden_state
+    return model.lm_head(hidden_BTD[:, :-1][wanted_BT[:, 1:]])
+
+
+def next_token_nats(model: PreTrainedModel, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
+    """The weighted sum of -log p(id) over the positions with a weight, in nats."""
+    wanted_BT = weights_BT > 0
+    logits_NV = logits_where(model, ids_BT, wanted_BT)
+    nats_N = functional.cross_entropy(logits_NV.float(), ids_BT[:, 1:][wanted_BT[:, 1:]], reduction="none")
+    return (nats_N * weights_BT[:, 1:][wanted_BT[:, 1:]]).sum()
+
+
+def divergence_nats(teacher: PreTrainedModel, student: PreTrainedModel, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
+    """The weighted sum of KL(teacher || student) over the positions with a weight; gradients reach the student only."""
+    wanted_BT = weights_BT > 0
+    with torch.no_grad():
+        teacher_NV = logits_where(teacher, ids_BT, wanted_BT).float().log_softmax(-1)
+    student_NV = logits_where(student, ids_BT, wanted_BT).float().log_softmax(-1)
+    nats_N = (teacher_NV.exp() * (teacher_NV - student_NV)).sum(-1)
+    return (nats_N * weights_BT[:, 1:][wanted_BT[:, 1:]]).sum()
+
+
+def save_folder(model: PreTrainedModel, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Write config.json, generation_config.json and model.safetensors; the model itself keeps its dtype."""
+    weights = {name: weight.detach().to(dtype, copy=True) for name, weight in model.state_dict().items()}
+    copy = type(model)(_with_dtype(model.config, dtype)).to(dtype)
+    copy.load_state_dict(weights)
+    copy.generation_config = model.generation_config
+    copy.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # transformers leaves it to the owner alone
+
+
+def _with_dtype(config: LlamaConfig, dtype: torch.dtype) -> LlamaConfig:
+    fields = config.to_dict() | {"dtype": str(dtype).removeprefix("torch.")}
+    return type(config)(**{name: field for name, field in fields.items() if name != "model_type"})
+
+
+def load_folder(folder: Path) -> PreTrainedModel:
+    """The model of a folder, in float32, for training and evaluation."""
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"{folder} holds no config.json; build the model first")
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+
+
+@torch.inference_mode()
+def reply_ids(model: PreTrainedModel, prompts: list[list[int]], limit: int, eos: tuple[int, ...]) -> list[list[int]]:
+    """Greedy replies to prompts, without the end token.
+
+    Rows are padded on the left, so the same prompt in other company may differ where two tokens are nearly tied.
+    """
+    width = max(map(len, prompts))
+    pad = eos[0]
+    ids_BT = torch.tensor([[pad] * (width - len(row)) + row for row in prompts])
+    seen_BT = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
+    out_BT = model.generate(
+        ids_BT, attention_mask=seen_BT, max_new_tokens=limit, do_sample=False, eos_token_id=list(eos), pad_token_id=pad
+    )
+    replies = []
+    for row in out_BT[:, width:].tolist():
+        ends = [place for place, token in enumerate(row) if token in eos]
+        replies.append(row[: ends[0]] if ends else row)
+    return replies
+
+
+def add_settings(folder: Path, name: str, fields: dict[str, object]) -> None:
+    """Write a small JSON file beside the weights."""
+    (folder / name).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,237 @@
+"""Any transformers causal language model that takes a KV cache and a 4-D mask, behind `LanguageModel`.
+
+Chains and trees are scored in one forward; only nodes that were not scored yet for this context are computed, so a
+draft model may call `score` once a level.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import PreTrainedModel
+
+from decant.errors import BadInput, IncompatibleParts
+from decant.models.attention import argument, sees
+from decant.models.cache import Store
+from decant.models.context import Context, Scored
+from decant.models.rows import RowClass
+from decant.numerics import ancestry, append, depths
+from decant.types import PAD, Draft, Scores, Taps, Verdict
+
+CHUNK = 256  # prompt tokens of one forward: bounds memory; the same for plain and drafted decoding, so bits agree
+WIDTH = 64  # slots read are a multiple of this: an odd tail is summed in another order, with other bits (measured)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """New rows of one forward, Q a request; -1 in slot_BQ marks rows that only fill the shape.
+
+    last_BQ:     the last slot of the plain prefix that a row sees: its own, or the root's for the nodes of a tree.
+    node_BQN:    what a row sees of the draft's nodes, in slots length + i; None where nothing branches.
+    """
+
+    ids_BQ: Tensor
+    slot_BQ: Tensor
+    position_BQ: Tensor
+    last_BQ: Tensor
+    node_BQN: Tensor | None = None
+
+    def cut(self, first: int, stop: int, fill: int = 0) -> "Columns":
+        """Columns [first, stop), then `fill` rows that nobody reads."""
+        plain = [
+            pad(x[:, first:stop], (0, fill), value=-1)
+            for x in (self.ids_BQ, self.slot_BQ, self.position_BQ, self.last_BQ)
+        ]
+        node = None if self.node_BQN is None else pad(self.node_BQN[:, first:stop], (0, 0, 0, fill))
+        return Columns(*plain, node)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Causal:
+    """A `LanguageModel` over `network`.
+
+    context: positions that the network was made for.
+    trees:   whether the start-up check found that tree masks are obeyed.
+    rows:    the class of row counts that share bits; None where exactness is off.
+    """
+
+    network: PreTrainedModel
+    vocab: int
+    context: int
+    trees: bool = True
+    rows: RowClass | None = None
+
+    def start(self, prompt_BT: Tensor, taps: Taps = Taps()) -> tuple[Context, Scores]:  # noqa: B008  (frozen)
+        """Cache prompt[:-1], chunk by chunk; rows of shorter requests fill slots that nobody reads yet.
+
+        Raises BadInput for an empty prompt or one longer than the context, IncompatibleParts for a batch that exact
+        mode cannot hold.
+        """
+        lengths = tuple((prompt_BT != PAD).sum(-1).tolist())  # sync: slots are counted on the host
+        if min(lengths) == 0:
+            raise BadInput("an empty prompt: a language model needs at least one token to continue")
+        if max(lengths) > self.context:
+            raise BadInput(f"the prompt has {max(lengths)} tokens, but the model's context holds {self.context}")
+        if self.rows is not None and not self.rows.holds(len(lengths)):
+            raise IncompatibleParts(
+                f"exact mode holds {self.rows.most} rows on this machine, not a batch of {len(lengths)}; "
+                f"take a smaller --batch or --exact off"
+            )
+        layers = self.network.config.get_text_config().num_hidden_layers
+        context = Context(prompt_BT, lengths, tuple(n - 1 for n in lengths), Store(layers), [None], 0, taps)
+        last = max(lengths) - 1
+        parts = [self._prefill(context, first, min(first + CHUNK, last)) for first in range(0, last, CHUNK)]
+        return context, _along_rows(parts) if parts else self._no_scores(prompt_BT)
+
+    def score(self, context: Context, draft: Draft) -> Scores:
+        """Row 0 follows the root, row i + 1 follows node i."""
+        known = context.memory[0]
+        if known is not None and known.version == context.version and known.prefix_of(draft):
+            done = known.tokens_BN.shape[1]
+            scores = known.scores
+            if done < draft.tokens_BN.shape[1]:
+                columns, nodes = self._nodes(context, draft)
+                scores = _along_rows([scores, self._blocks(context, columns.cut(done, nodes.shape[1]), nodes)])
+        else:
+            columns, nodes = self._nodes(context, draft)
+            before = self._before(context)
+            joined = [torch.cat(pair, 1) for pair in zip(_plain(before), _plain(columns), strict=True)]
+            node = columns.node_BQN
+            node = None if node is None else pad(node, (0, 0, before.ids_BQ.shape[1], 0))
+            pending = before.ids_BQ.shape[1] - 1
+            scores = _map_rows(self._blocks(context, Columns(*joined, node), nodes), lambda rows: rows[:, pending:])
+        context.memory[0] = Scored(context.version, draft.tokens_BN, draft.parents_BN, scores)
+        return scores
+
+    def commit(self, context: Context, verdict: Verdict) -> Context:
+        """Keep the accepted path; what was never scored stays pending."""
+        known = context.memory[0]
+        scored = known.tokens_BN.shape[1] if known is not None and known.version == context.version else None
+        paths = verdict.nodes_BC.tolist()  # sync: slots are counted on the host
+        cached = list(context.cached)
+        for request, (path, length) in enumerate(zip(paths, context.lengths, strict=True)):
+            if scored is None:
+                continue
+            stop = next((i for i, node in enumerate(path) if node == PAD or node >= scored), len(path))
+            if path[:stop] != list(range(stop)):
+                context.store.move(request, [length + node for node in path[:stop]], length)
+            cached[request] = length + stop
+        context.memory[0] = None
+        new = verdict.committed_B.tolist()
+        return replace(
+            context,
+            tokens_BT=append(context.tokens_BT, verdict.tokens_BC),
+            lengths=tuple(n + more for n, more in zip(context.lengths, new, strict=True)),
+            cached=tuple(cached),
+            version=context.version + 1,
+        )
+
+    def tokens(self, context: Context) -> Tensor:
+        """tokens_BT: prompt and committed ids, right-padded with PAD."""
+        return context.tokens_BT
+
+    def _no_scores(self, prompt_BT: Tensor) -> Scores:
+        return Scores(torch.empty(len(prompt_BT), 0, self.vocab, device=prompt_BT.device))
+
+    def _prefill(self, context: Context, first: int, stop: int) -> Scores:
+        """Positions [first, stop) of every prompt; any number of rows, since plain and drafted decoding share it."""
+        slot_BQ = torch.arange(first, stop, device=context.tokens_BT.device).expand(len(context.lengths), -1)
+        columns = Columns(context.tokens_BT[:, first:stop], slot_BQ, slot_BQ, slot_BQ)
+        taps = context.taps
+        out = self._forward(context, columns, slot_BQ[:, :0], logits=taps.logits or taps.top > 0)
+        top_BQK = None
+        if taps.top:
+            real_BQ = slot_BQ < torch.tensor(context.cached, device=slot_BQ.device)[:, None]
+            top_BQK = out.logits_BMV.topk(taps.top, dim=-1).indices.where(real_BQ[..., None], PAD)
+        return Scores(out.logits_BMV if taps.logits else out.logits_BMV[:, :0], out.hidden_BMD, top_BQK)
+
+    def _before(self, context: Context) -> Columns:
+        """Pending tokens and the root, right-aligned: filling rows come first where others have more pending."""
+        device = context.tokens_BT.device
+        pending = max(n - 1 - done for n, done in zip(context.lengths, context.cached, strict=True))
+        slot_BQ = torch.tensor(context.lengths, device=device)[:, None] + torch.arange(-pending - 1, 0, device=device)
+        slot_BQ = slot_BQ.where(slot_BQ >= torch.tensor(context.cached, device=device)[:, None], -1)
+        return Columns(context.tokens_BT.gather(1, slot_BQ.clamp_min(0)), slot_BQ, slot_BQ, slot_BQ)
+
+    def _nodes(self, context: Context, draft: Draft) -> tuple[Columns, Tensor]:
+        """The rows of all nodes, and their positions."""
+        length_B1 = torch.tensor(context.lengths, device=context.tokens_BT.device)[:, None]
+        slot_BN = length_B1 + torch.arange(draft.tokens_BN.shape[1], device=length_B1.device)
+        if draft.parents_BN is None:
+            return Columns(draft.tokens_BN, slot_BN, slot_BN, slot_BN), slot_BN
+        position_BN = length_B1 - 1 + depths(draft.parents_BN)
+        node_BNN = ancestry(draft.parents_BN)[:, 1:, 1:]
+        return Columns(draft.tokens_BN, slot_BN, position_BN, (length_B1 - 1).expand_as(slot_BN), node_BNN), position_BN
+
+    def _blocks(self, context: Context, columns: Columns, node_BN: Tensor) -> Scores:
+        """Forwards whose row counts lie in the class that shares bits: columns in blocks, each filled up if short."""
+        batch, count = columns.ids_BQ.shape
+        if self.rows is None:
+            return self._forward(context, columns, node_BN)
+        block, least = self.rows.columns(batch), self.rows.fill(batch)
+        parts = []
+        for first in range(0, count, block):
+            real = min(block, count - first)
+            scores = self._forward(context, columns.cut(first, first + real, max(0, least - real)), node_BN)
+            parts.append(_map_rows(scores, lambda rows, real=real: rows[:, :real]))
+        return _along_rows(parts)
+
+    def _forward(self, context: Context, columns: Columns, node_BN: Tensor, logits: bool = True) -> Scores:
+        """One forward. node_BN: positions of the draft's nodes, which lie in slots length + i."""
+        network, taps, plan = self.network, context.taps, context.store.plan
+        config = network.config.get_text_config()
+        slots = columns.slot_BQ.tolist()  # sync: slots are counted on the host
+        branching = columns.node_BQN is not None
+        reach = max(max(map(max, slots)) + 1, max(context.lengths) + node_BN.shape[1] if branching else 0)
+        plan.width = reach = -(-reach // WIDTH) * WIDTH
+        context.store.reserve(reach)
+        run = list(range(slots[0][0], slots[0][0] + len(slots[0])))
+        plan.start = run[0] if run[0] >= 0 and all(row == run for row in slots) else None
+        plan.slot_BQ = columns.slot_BQ.where(columns.slot_BQ >= 0, plan.capacity)
+        slot_W = torch.arange(reach, device=columns.ids_BQ.device)
+        length_B = torch.tensor(context.lengths, device=slot_W.device)
+        allow_BQW = sees(slot_W, columns.last_BQ, columns.node_BQN, length_B)
+        key_BW = slot_W.expand(len(slots), -1)
+        if branching:
+            node_slot_BN = length_B[:, None] + torch.arange(node_BN.shape[1], device=slot_W.device)
+            key_BW = key_BW.scatter(1, node_slot_BN, node_BN)
+        out: Any = network(
+            input_ids=columns.ids_BQ.clamp_min(0),
+            attention_mask=argument(allow_BQW, columns.position_BQ, key_BW, config, network.dtype),
+            # Rows behind the context's end are scored at its last position: they are cut before anybody sees them.
+            position_ids=columns.position_BQ.clamp(0, self.context - 1),
+            past_key_values=context.store.cache,
+            use_cache=True,
+            output_hidden_states=bool(taps.layers),
+            logits_to_keep=0 if logits else 1,
+        )
+        hidden = torch.cat([out.hidden_states[layer] for layer in taps.layers], -1) if taps.layers else None
+        return Scores(out.logits if logits else out.logits[:, :0], hidden)
+
+
+def _plain(columns: Columns) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return columns.ids_BQ, columns.slot_BQ, columns.position_BQ, columns.last_BQ
+
+
+def _map_rows(scores: Scores, on_rows: Callable[[Tensor], Tensor]) -> Scores:
+    """Apply to each tensor that leads with B, M."""
+    hidden = scores.hidden_BMD
+    return Scores(on_rows(scores.logits_BMV), None if hidden is None else on_rows(hidden))
+
+
+def _along_rows(parts: list[Scores]) -> Scores:
+    """Blocks of rows, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    hidden = [part.hidden_BMD for part in parts if part.hidden_BMD is not None]
+    top = [part.top_BMK for part in parts if part.top_BMK is not None]
+    return Scores(
+        torch.cat([part.logits_BMV for part in parts], 1),
+        torch.cat(hidden, 1) if hidden else None,
+        torch.cat(top, 1) if top else None,
+    )

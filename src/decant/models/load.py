@@ -1,0 +1,224 @@
+"""From a name to a model that is ready to decode: a folder, `house:NAME`, a Hub id, or a model already in memory."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from decant.errors import BadInput, DecantError, IncompatibleParts
+from decant.models.attention import NAME as FUSED
+from decant.models.causal import Causal
+from decant.models.check import Exact, obeys_trees, settle
+from decant.models.linears import pack, packable
+from decant.models.loaded import Loaded
+from decant.models.widen import widen as enlarge
+
+HOUSE = Path(__file__).parents[1] / "house"  # found by its path: models never import the house
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load(
+    model: str | PreTrainedModel,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    exact: Exact = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    widen: str | None = None,
+    layers: Literal["grow", "keep"] = "grow",
+) -> Loaded:
+    """Load a causal language model for decoding.
+
+    model:  a folder in Hugging Face format, `house:target`, `house:draft`, a Hub id, or a loaded `PreTrainedModel`
+        (which is used as it is: neither its attention nor its weights' layout is touched).
+    dtype:  auto is config.json's. Safetensors only, never pickle.
+    exact:  auto is on where it costs at most 20 % (`models/check.py`).
+    widen:  a parameter count such as "0.4B": enlarge without changing what the model says, to measure costs.
+    Raises BadInput for what the user can mend, IncompatibleParts for a model that cannot be decoded here.
+    """
+    if dtype not in {"auto", *DTYPES}:
+        raise BadInput(f"dtype {dtype!r} is unknown; take auto, {', '.join(DTYPES)}")
+    place = _device(device)
+    if isinstance(model, PreTrainedModel):
+        name, network, folder = model.config.name_or_path or type(model).__name__, model.eval(), None
+    else:
+        name = model
+        folder = _find(model)
+        network = _read(folder, dtype, revision, trust_remote_code)
+        tokenizer = tokenizer or _tokenizer(folder, revision, trust_remote_code)
+    _refuse_stateful(network)
+    ours = not isinstance(model, PreTrainedModel)
+    if widen is not None:
+        network = enlarge(network, widen, layers=layers)
+    parameters = sum(weight.numel() for weight in network.parameters())
+    packed = 0
+    if ours:
+        network = network.eval().requires_grad_(False).to(place)
+        if network.config._attn_implementation == "sdpa" and network._supports_sdpa:
+            network.set_attn_implementation(FUSED)
+        packed = pack(network) if packable(network.dtype, place) else 0
+    experts = _experts(network)
+    if experts and exact == "on":
+        network.set_experts_implementation("batched_mm")  # every expert sees every row, so row counts do not matter
+    causal = Causal(network, network.config.get_text_config().vocab_size, _positions(network))
+    causal = replace(causal, trees=obeys_trees(causal))
+    loaded = Loaded(
+        name=name,
+        model=causal,
+        tokenizer=tokenizer,
+        ends=_ends(network, tokenizer),
+        defaults=_defaults(network),
+        draft=_named_draft(folder),
+        exact_note="",
+        setting={
+            "dtype": str(network.dtype).removeprefix("torch."),
+            "packed": packed,
+            "widen": widen,
+            "parameters": parameters,
+        },
+    )
+    if experts and exact == "auto":
+        note = (
+            "exact mode is off: in a mixture of experts the rows that an expert sees vary; --exact on runs every expert"
+        )
+        return replace(loaded, exact_note=note)
+    rows = None if exact == "off" else loaded.shared_rows()
+    causal, note = settle(causal, exact, rows)
+    return replace(loaded, model=causal, exact_note=note)
+
+
+def _find(name: str) -> str:
+    """A folder that exists, or a Hub id. Raises BadInput."""
+    if name.startswith("house:"):
+        folder = HOUSE / name.removeprefix("house:")
+        if not (folder / "config.json").is_file():
+            known = ", ".join(sorted(f"house:{path.parent.name}" for path in HOUSE.glob("*/config.json")))
+            raise BadInput(f"no house model is called {name!r}; there are {known or 'none in this installation'}")
+        name = str(folder)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _refuse_broken(folder, name)
+        return str(folder)
+    if folder.exists():
+        raise BadInput(f"{name} is a file; give the folder that holds config.json and the weights")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith((".", "/", "~")):
+        raise BadInput(f"no folder {name!r}, and it is not a Hub id (owner/model) or house:NAME either")
+    return name
+
+
+def _refuse_broken(folder: Path, name: str) -> None:
+    config = folder / "config.json"
+    if not config.is_file():
+        raise BadInput(f"{name} holds no config.json; give a model folder in Hugging Face format")
+    try:
+        json.loads(config.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{config} cannot be read: {error}") from error
+    if not list(folder.glob("*.safetensors")):
+        if list(folder.glob("*.bin")) + list(folder.glob("*.pt")) + list(folder.glob("*.pth")):
+            raise BadInput(
+                f"{name} has pickle weights only, which can run code when they are read; convert them once with "
+                f"transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(folder)"
+            )
+        raise BadInput(f"{name} holds no *.safetensors file; give a model folder in Hugging Face format")
+
+
+def _read(name: str, dtype: str, revision: str | None, trust_remote_code: bool) -> PreTrainedModel:
+    try:
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+        return AutoModelForCausalLM.from_pretrained(
+            name,
+            config=config,
+            dtype="auto" if dtype == "auto" else DTYPES[dtype],
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+        )
+    except DecantError:
+        raise
+    except Exception as error:  # transformers raises whatever its parts raise; the user needs the sentence
+        where = "" if Path(name).is_dir() else ", nor is there a folder of that name"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadInput(f"{name} could not be loaded{where}: {reason}") from error
+
+
+def _tokenizer(name: str, revision: str | None, trust_remote_code: bool) -> PreTrainedTokenizerBase | None:
+    folder = Path(name)
+    if folder.is_dir() and not [*folder.glob("tokenizer*"), *folder.glob("*.model"), *folder.glob("vocab.json")]:
+        return None
+    try:
+        return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+    except Exception as error:  # as above
+        raise BadInput(f"the tokenizer of {name} could not be loaded: {error}") from error
+
+
+def _refuse_stateful(network: PreTrainedModel) -> None:
+    """Recurrent models run with a KV cache argument and are silently wrong."""
+    if getattr(network, "_is_stateful", False):
+        raise IncompatibleParts(
+            f"{type(network).__name__} keeps a recurrent state that cannot be rolled back to an accepted draft; "
+            f"decant decodes attention models with a KV cache"
+        )
+
+
+def _experts(network: PreTrainedModel) -> bool:
+    config = network.config.get_text_config()
+    counts = (getattr(config, name, None) for name in ("num_experts", "num_local_experts", "n_routed_experts"))
+    return any(count and count > 1 for count in counts)
+
+
+def _positions(network: PreTrainedModel) -> int:
+    """Positions that the model was made for. RoPE types that change frequencies behind a switch (cached keys would
+    keep the old ones) end at the switch."""
+    config = network.config.get_text_config()
+    positions = int(getattr(config, "max_position_embeddings", 0) or 2**31 - 1)
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in {"longrope", "dynamic"}:
+        positions = int(rope.get("original_max_position_embeddings") or positions)
+    return positions
+
+
+def _ends(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> frozenset[int]:
+    ends = network.generation_config.eos_token_id if network.generation_config else None
+    ends = ends if ends is not None else network.config.get_text_config().eos_token_id
+    ends = ends if ends is not None else getattr(tokenizer, "eos_token_id", None)
+    return frozenset() if ends is None else frozenset([ends] if isinstance(ends, int) else ends)
+
+
+def _defaults(network: PreTrainedModel) -> dict[str, Any]:
+    names = ("do_sample", "temperature", "top_k", "top_p", "min_p")
+    said = network.generation_config.to_diff_dict() if network.generation_config else {}
+    return {name: said[name] for name in names if said.get(name) is not None}
+
+
+def _named_draft(folder: str | None) -> str | None:
+    """The draft that decant.json beside the weights names; a relative path counts from there."""
+    file = Path(folder or "") / "decant.json"
+    if folder is None or not file.is_file():
+        return None
+    try:
+        draft = json.loads(file.read_text()).get("draft")
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadInput(f"{file} cannot be read: {error}") from error
+    if draft and not draft.startswith("house:") and (file.parent / draft).is_dir():
+        return str(file.parent / draft)
+    return draft
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(name)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(
+            f"device {name!r} is not to be had here; take cpu{' or cuda' * torch.cuda.is_available()}"
+        ) from error
+    return place

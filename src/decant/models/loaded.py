@@ -1,0 +1,122 @@
+"""A model that is ready to decode, with its tokenizer and what its folder says of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from decant.errors import BadInput
+from decant.models.causal import Causal
+from decant.models.check import chain_probe, settle
+from decant.models.machine import fast_bfloat16, instruction_sets
+from decant.models.rows import RowClass, remembered
+
+TAIL = 8  # prompt tokens that keep the first output token's leading space and byte sequences right
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """What `load` returns.
+
+    name:       as the user typed it.
+    model:      the `LanguageModel`.
+    ends:       ids that end a text.
+    defaults:   sampler settings of generation_config.json, by their usual names.
+    draft:      the draft model that the folder's decant.json names.
+    exact_note: which exactness applies, and why.
+    setting:    how it was loaded: dtype, device, packed linears, widened size.
+    """
+
+    name: str
+    model: Causal
+    tokenizer: PreTrainedTokenizerBase | None
+    ends: frozenset[int]
+    defaults: dict[str, Any]
+    draft: str | None
+    exact_note: str
+    setting: dict[str, Any]
+
+    def encode(self, text: str) -> list[int]:
+        """Prompt ids, with the special tokens that the tokenizer puts in front. Text never spells a special token."""
+        ids = self._spelling()(text, split_special_tokens=True).input_ids
+        if not ids:
+            raise BadInput("an empty prompt: a language model needs at least one token to continue")
+        return list(ids)
+
+    def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
+        """Ids of a conversation up to where the assistant speaks. Raises BadInput without a chat template."""
+        tokenizer = self._spelling()
+        if not getattr(tokenizer, "chat_template", None):
+            raise BadInput(f"{self.name} has no chat template; give the prompt as plain text")
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+    def decode(self, ids: list[int]) -> str:
+        """Text without special tokens."""
+        return self._spelling().decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def after(self, prompt: list[int]) -> Callable[[list[int]], str]:
+        """output ids -> text, as it reads behind this prompt: a leading space stays a space."""
+        tail = prompt[-TAIL:]
+        before = len(self.decode(tail))
+        return lambda ids: self.decode(tail + ids)[before:]
+
+    def exactly(self, on: bool) -> "Loaded":
+        """The same network with exact mode on or off; weights are shared."""
+        rows = self.shared_rows() if on else None
+        model, note = settle(self.model, "on" if on else "off", rows)
+        return replace(self, model=model, exact_note=note)
+
+    def shared_rows(self) -> RowClass | None:
+        """The row counts that share bits, measured once for each machine, shape, dtype and thread count."""
+        return remembered(self._fingerprint(), chain_probe(replace(self.model, rows=None)))
+
+    def same_tokenizer(self, other: "Loaded") -> bool:
+        """Whether both spell every text with the same ids."""
+        mine, theirs = self._spelling(), other._spelling()
+        sample = "Hello, world!  12345\n\tnaïve 日本 <|end|>"
+        return mine.get_vocab() == theirs.get_vocab() and mine(sample).input_ids == theirs(sample).input_ids
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of the model; JSON-ready."""
+        rows = self.model.rows
+        return {
+            "name": self.name,
+            "architecture": type(self.model.network).__name__,
+            "parameters": self.setting["parameters"],
+            "dtype": self.setting["dtype"],
+            "device": str(self.model.network.device),
+            "packed_linears": self.setting["packed"],
+            "widen": self.setting["widen"],
+            "trees": self.model.trees,
+            "context": self.model.context,
+            "exact": rows is not None,
+            "exact_rows": [rows.least, rows.most] if rows else None,
+            "exact_note": self.exact_note,
+            "note": self._note(),
+        }
+
+    def _note(self) -> str | None:
+        slow = self.setting["dtype"] == "bfloat16" and self.model.network.device.type == "cpu" and not fast_bfloat16()
+        return "this CPU has no bfloat16 instructions: --dtype float32 is faster, drafted above all" if slow else None
+
+    def _spelling(self) -> PreTrainedTokenizerBase:
+        if self.tokenizer is None:
+            raise BadInput(f"{self.name} has no tokenizer files; put tokenizer.json beside the weights")
+        return self.tokenizer
+
+    def _fingerprint(self) -> dict[str, Any]:
+        config = self.model.network.config.to_dict()
+        return {
+            "config": {
+                key: value for key, value in config.items() if key not in {"_name_or_path", "transformers_version"}
+            },
+            "attention": self.model.network.config._attn_implementation,
+            "setting": {key: self.setting[key] for key in ("dtype", "packed")},
+            "device": torch.cuda.get_device_name() if self.model.network.device.type == "cuda" else instruction_sets(),
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+        }

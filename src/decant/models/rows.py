@@ -1,0 +1,109 @@
+"""Which numbers of rows share bits.
+
+Kernels change with the number of rows, so a token scored alone and the same token scored behind a draft may differ in
+the last bit. At load a probe finds the row counts that agree; exact mode keeps every forward among them.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+REFERENCE = 16
+CANDIDATES = (1, 2, 3, 4, 5, 8, 16, 17, 24, 32, 48, 64)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RowClass:
+    """Every forward with `least` to `most` rows in all (requests x columns) gives a row the same bits.
+
+    least, most: inclusive.
+    cost:        time of a forward over `least` rows, over that of one row; 1.0 where one row is in the class.
+    """
+
+    least: int
+    most: int
+    cost: float = 1.0
+
+    def columns(self, batch: int) -> int:
+        """How many columns a forward may have; at least one, even where the batch alone is too large."""
+        return max(1, self.most // batch)
+
+    def fill(self, batch: int) -> int:
+        """How many columns a forward must have."""
+        return -(-self.least // batch)
+
+    def holds(self, batch: int) -> bool:
+        """Whether a batch of this size stays inside the class."""
+        return batch * max(1, self.fill(batch)) <= self.most
+
+
+Probe = Callable[[int, int], Tensor]
+"""(rows, columns in a forward) -> the logits [rows, V] of one fixed chain, scored in forwards of that many columns."""
+
+
+def find(probe: Probe) -> RowClass | None:
+    """The class around 16 rows; None where not even 16 rows agree with themselves.
+
+    The first rows of a chain of 64 are scored in blocks of each candidate size and compared, bit by bit, with blocks
+    of 16; caches are written by the same forwards, so a difference in any layer shows.
+    """
+    reference = probe(64, REFERENCE)
+    if not torch.equal(reference, probe(64, REFERENCE)):
+        return None
+    shares = {REFERENCE}
+    for size in CANDIDATES:
+        count = size * max(1, (64 if size >= REFERENCE else REFERENCE) // size)  # no block shorter than the others
+        count = min(count, 4 * size) if size < 4 else count
+        if size != REFERENCE and torch.equal(probe(count, size), reference[:count]):
+            shares.add(size)
+    down = [size for size in reversed(CANDIDATES) if size <= REFERENCE]
+    up = [size for size in CANDIDATES if size >= REFERENCE]
+    least, most = _reach(down, shares), _reach(up, shares)
+    return RowClass(least, most, 1.0 if least == 1 else round(_seconds(probe, least) / _seconds(probe, 1), 2))
+
+
+def remembered(fingerprint: dict[str, object], probe: Probe) -> RowClass | None:
+    """`find`, once for each machine, shape, dtype and thread count; the answer lies under DECANT_HOME."""
+    key = hashlib.sha256(json.dumps(fingerprint, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    file = Path(os.environ.get("DECANT_HOME", Path.home() / ".cache" / "decant")) / "rows" / f"{key}.json"
+    try:
+        found = json.loads(file.read_text())["rows"]
+        return found and RowClass(**found)
+    except (OSError, ValueError, KeyError, TypeError):
+        rows = find(probe)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps({"rows": rows and asdict(rows), "fingerprint": fingerprint}, default=str))
+        part.replace(file)
+    except OSError:
+        pass  # a read-only home costs the probe at every load, no more
+    return rows
+
+
+def _reach(sizes: list[int], shares: set[int]) -> int:
+    """The last of `sizes` before the first that does not share bits."""
+    last = sizes[0]
+    for size in sizes:
+        if size not in shares:
+            break
+        last = size
+    return last
+
+
+def _seconds(probe: Probe, size: int) -> float:
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        probe(size, size)
+        times.append(time.perf_counter() - begin)
+    return min(times)

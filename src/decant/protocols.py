@@ -1,0 +1,134 @@
+"""The verbs: the seams between the parts. Read `types.py` first."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
+
+from torch import Tensor
+
+from decant.noise import Noise
+from decant.types import Draft, DraftShape, Scores, Siblings, Step, Taps, Verdict
+
+State = TypeVar("State")  # whatever a part wants to remember; opaque to everyone else
+
+Warp = Callable[[Tensor], Tensor]
+"""logits_XV -> logits_XV, pointwise in X. Forbidden tokens get -inf. Composed with `samplers.chain`."""
+
+Divergence = Callable[[Tensor, Tensor], Tensor]
+"""(teacher_logp_XV, student_logp_XV) -> nats_X, neither reduced nor masked: the trainer does that, once."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """A state that knows how requests leave it and join it (`types.select_rows` asks it)."""
+
+    def select(self, rows_R: Tensor) -> Self: ...
+
+    def join(self, other: Self) -> Self: ...
+
+
+class LanguageModel(Protocol[State]):
+    """Scores drafts. Owns the KV cache; the only part that mutates anything."""
+
+    @property
+    def vocab(self) -> int:
+        """How many logits a row has."""
+        ...
+
+    @property
+    def trees(self) -> bool:
+        """Whether `score` takes drafts that branch."""
+        ...
+
+    def start(self, prompt_BT: Tensor, taps: Taps = Taps()) -> tuple[State, Scores]:  # noqa: B008  (frozen)
+        """Cache prompt[:-1] and return what was tapped of it; prompt_BT is right-padded with PAD."""
+        ...
+
+    def score(self, context: State, draft: Draft) -> Scores:
+        """Row 0 follows the root (the last token of the context), row i + 1 follows node i."""
+        ...
+
+    def commit(self, context: State, verdict: Verdict) -> State:
+        """Keep the accepted path of the draft last scored, drop every other node. Tokens that it never scored stay
+        pending: the next `score` feeds them before the root. The old state stays valid until then."""
+        ...
+
+    def tokens(self, context: State) -> Tensor:
+        """tokens_BT: prompt and committed ids, right-padded with PAD."""
+        ...
+
+
+class Drafter(Protocol[State]):
+    """Guesses what the target will say next."""
+
+    @property
+    def taps(self) -> Taps:
+        """What it reads of the target."""
+        ...
+
+    def start(self, prompt_BT: Tensor, prefill: Scores, context: object) -> State:
+        """`context` is the target's own, opaque; only drafters that share the target's weights keep it."""
+        ...
+
+    def draft(self, state: State, shape: DraftShape, warp: Warp, noise: Noise) -> Draft:
+        """Pure: the same state and noise give the same draft."""
+        ...
+
+    def observe(self, state: State, draft: Draft, verdict: Verdict, scores: Scores) -> State:
+        """Catch up with what was committed, and with what the target thought of the draft."""
+        ...
+
+
+@runtime_checkable
+class Learner(Protocol[State]):
+    """A drafter whose next request starts from what this one taught it. Optional; text never depends on it."""
+
+    def warmed(self, state: State) -> Self: ...
+
+
+class Verifier(Protocol):
+    """Decides which guesses stand. Stateless."""
+
+    exact: ClassVar[bool]
+    """Committed tokens follow the warped target distribution, whatever the draft."""
+    seeded: ClassVar[bool]
+    """Committed tokens are a function of seed, position and target alone: the same seed gives the same text."""
+    accepts: ClassVar[frozenset[Siblings]]
+    trees: ClassVar[bool]
+    """Whether a draft may branch."""
+
+    def verify(self, draft: Draft, target_BMV: Tensor, noise: Noise) -> Verdict:
+        """target_BMV: warped target probabilities, float32, rows as in `LanguageModel.score`."""
+        ...
+
+
+class Policy(Protocol[State]):
+    """Decides how much to guess next."""
+
+    def start(self, batch: int) -> State: ...
+
+    def shape(self, state: State) -> DraftShape: ...
+
+    def observe(self, state: State, draft: Draft, verdict: Verdict, scores: Scores) -> State: ...
+
+
+class Constraint(Protocol[State]):
+    """What may come next, on every node of a tree, before any warp."""
+
+    def start(self, prompt_BT: Tensor) -> State: ...
+
+    def adjust(self, state: State, draft: Draft, logits_BMV: Tensor) -> Tensor:
+        """Row 0 is the root, row i + 1 is node i, whose history is its own path."""
+        ...
+
+    def observe(self, state: State, verdict: Verdict) -> State: ...
+
+
+class Decoder(Protocol[State]):
+    """One way of turning a model into tokens. `decoders.generate` turns the crank."""
+
+    def start(self, prompt_BT: Tensor, noise: Noise) -> State: ...
+
+    def step(self, state: State) -> tuple[State, Step]: ...
+
+
+AnyDecoder = Decoder[Any]

@@ -1,0 +1,217 @@
+"""The nouns: what flows between the parts.
+
+Every tensor name ends in its shape, one letter per dimension:
+
+    B  requests in the batch          N  drafted nodes (a chain has N == depth)
+    T  context tokens, right-padded   M  scored rows, M == N + 1 (row 0 is the root, row i + 1 is node i)
+    V  vocabulary                     C  tokens committed by one step, right-padded
+    D  hidden width                   K  the best few of V
+    R  rows to pick out of B          X  any leading dimensions
+
+The *root* is the last emitted token: it is never in the target's cache, and every draft hangs from it.
+`p` is always the target, `q` always the draft.
+"""
+
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from decant.errors import ShapeError
+
+PAD = -1  # fills unused slots of every token or index tensor; never a real id
+
+Siblings = Literal["fixed", "independent", "without_replacement", "greedy_multi"]
+"""How the children of one node came about: chosen without chance; drawn each from the node's law; drawn in order
+without replacement; all but the last chosen greedily and the last drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """What a part reads of the target besides the logits of drafted rows.
+
+    layers: layers whose hidden states it wants (0 is the embedding; -1 the last layer after the final norm).
+    top:    how many best ids of every prompt position it wants.
+    logits: whether it wants the dense logits of the prompt (V floats a token: think twice).
+    """
+
+    layers: tuple[int, ...] = ()
+    top: int = 0
+    logits: bool = False
+
+    def __or__(self, other: "Taps") -> "Taps":
+        """Taps that satisfy both."""
+        layers = tuple(dict.fromkeys(self.layers + other.layers))
+        return Taps(layers, max(self.top, other.top), self.logits or other.logits)
+
+
+@dataclass(frozen=True, slots=True)
+class DraftShape:
+    """How much to guess next: `depth` levels, `width` children each, at most `budget` nodes (None: no limit).
+
+    stop_below: a drafter with a law stops its chain *after* a node whose law's largest probability is lower. It looks
+        at the law, never at the token: dropping a token because it was unlikely biases the output (card 0.8).
+    """
+
+    depth: int
+    width: int = 1
+    budget: int | None = None
+    stop_below: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """Guessed continuations of each request: a chain, or a tree whose parents come before their children.
+
+    tokens_BN:  guessed ids, int64; PAD is an absent node (ragged drafts; no match drafts nothing).
+    parents_BN: index of each node's parent, PAD for a child of the root; None for a chain, where node i follows i - 1.
+    laws_BMV:   row m is the law q, float32, from which the children of row m were drawn; None for fixed guesses.
+    siblings:   how the children of one node came about.
+    """
+
+    tokens_BN: Tensor
+    parents_BN: Tensor | None = None
+    laws_BMV: Tensor | None = None
+    siblings: Siblings = "fixed"
+
+    def __post_init__(self) -> None:
+        batch, nodes = self.tokens_BN.shape
+        if self.parents_BN is not None and self.parents_BN.shape != self.tokens_BN.shape:
+            raise ShapeError(
+                f"every drafted token needs one parent: tokens_BN is {(batch, nodes)} "
+                f"but parents_BN is {tuple(self.parents_BN.shape)}"
+            )
+        if self.laws_BMV is not None and self.laws_BMV.shape[:2] not in {(batch, nodes), (batch, nodes + 1)}:
+            raise ShapeError(
+                f"laws_BMV holds one law for each row that has children: {nodes} or {nodes + 1} rows for {nodes} "
+                f"nodes, got {tuple(self.laws_BMV.shape)}"
+            )
+
+    @classmethod
+    def nothing(cls, batch: int, device: torch.device | str = "cpu") -> "Draft":
+        """No guess at all: the root alone is scored."""
+        return cls(torch.empty(batch, 0, dtype=torch.int64, device=device))
+
+    @property
+    def branches(self) -> bool:
+        """Whether this is a tree rather than a chain."""
+        return self.parents_BN is not None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What the target computed at M rows of each request.
+
+    logits_BMV: what follows each row, before any warp; M is 0 in a prefill unless its logits were tapped.
+    hidden_BMD: the tapped layers' hidden states, concatenated over layers, or None.
+    top_BMK:    the tapped best ids, best first, PAD beside padding, or None.
+    """
+
+    logits_BMV: Tensor
+    hidden_BMD: Tensor | None = None
+    top_BMK: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What the target kept of one draft.
+
+    tokens_BC: committed ids: an accepted path, then one token of the target's own, then PAD.
+    nodes_BC:  the draft node behind each accepted token; PAD elsewhere.
+    """
+
+    tokens_BC: Tensor
+    nodes_BC: Tensor
+
+    @classmethod
+    def of_chain(cls, tokens_BN: Tensor, accepted_B: Tensor, last_B: Tensor) -> "Verdict":
+        """The first `accepted` tokens of a chain, then `last`."""
+        batch, depth = tokens_BN.shape
+        slots_C = torch.arange(depth + 1, device=tokens_BN.device)
+        kept_BC = slots_C < accepted_B[:, None]
+        padded_BC = torch.cat([tokens_BN, tokens_BN.new_full((batch, 1), PAD)], dim=1)
+        tokens_BC = padded_BC.where(kept_BC, PAD).scatter(1, accepted_B[:, None], last_B[:, None])
+        return cls(tokens_BC, slots_C.expand(batch, -1).where(kept_BC, PAD))
+
+    @classmethod
+    def of_path(cls, tokens_BN: Tensor, nodes_BD: Tensor, last_B: Tensor) -> "Verdict":
+        """The tokens of the nodes of a path, PAD where it has ended, then `last`."""
+        nodes_BC = torch.cat([nodes_BD, torch.full_like(last_B[:, None], PAD)], dim=1)
+        padded_BN = torch.cat([tokens_BN, tokens_BN.new_full((len(last_B), 1), PAD)], dim=1)
+        end_B1 = (nodes_BC != PAD).sum(-1, keepdim=True)
+        # PAD, which is -1, picks the column of PAD that was added last.
+        tokens_BC = padded_BN.gather(1, nodes_BC.where(nodes_BC != PAD, tokens_BN.shape[1]))
+        return cls(tokens_BC.scatter(1, end_B1, last_B[:, None]), nodes_BC)
+
+    @property
+    def accepted_B(self) -> Tensor:
+        """How many drafted tokens were kept."""
+        return (self.nodes_BC != PAD).sum(-1)
+
+    @property
+    def committed_B(self) -> Tensor:
+        """How many tokens were emitted: the accepted ones and the target's own."""
+        return (self.tokens_BC != PAD).sum(-1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """Which output positions one turn of a decoder made final, and what they hold.
+
+    tokens_BC:    ids, PAD where nothing happened.
+    positions_BC: output positions, counted from 0 at the first generated token; PAD beside PAD.
+    drafted_BC:   true where the token had been guessed.
+    """
+
+    tokens_BC: Tensor
+    positions_BC: Tensor
+    drafted_BC: Tensor
+
+
+State = TypeVar("State")
+
+
+def select_rows(state: State, rows_R: Tensor) -> State:
+    """The requests `rows_R` of any state, in that order, repeats allowed.
+
+    Tensors lead with B; dataclasses and tuples are searched for them; an object with `select` answers for itself;
+    anything else (a counter, a shared table's owner) is kept as it is.
+    """
+    return _each(state, lambda part: part.index_select(0, rows_R), lambda part: part.select(rows_R))
+
+
+def join_rows(state: State, other: State) -> State:
+    """The requests of `state`, then those of `other`; both came from the same part."""
+    if isinstance(state, Tensor):
+        assert isinstance(other, Tensor)
+        return _concatenate(state, other)  # type: ignore[return-value]
+    if hasattr(state, "join"):
+        return state.join(other)  # type: ignore[attr-defined]
+    if is_dataclass(state) and not isinstance(state, type):
+        changes = {f.name: join_rows(getattr(state, f.name), getattr(other, f.name)) for f in fields(state)}
+        return replace(state, **changes)  # type: ignore[type-var]
+    if isinstance(state, tuple):
+        assert isinstance(other, tuple)
+        return type(state)(join_rows(a, b) for a, b in zip(state, other, strict=True))  # type: ignore[return-value]
+    return state
+
+
+def _each(part: Any, on_tensor: Any, on_rows: Any) -> Any:
+    if isinstance(part, Tensor):
+        return on_tensor(part)
+    if hasattr(part, "select"):
+        return on_rows(part)
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(part, **{f.name: _each(getattr(part, f.name), on_tensor, on_rows) for f in fields(part)})
+    if isinstance(part, tuple):
+        return type(part)(_each(item, on_tensor, on_rows) for item in part)
+    return part
+
+
+def _concatenate(one: Tensor, two: Tensor) -> Tensor:
+    """Stack along B; ragged second dimensions of integer tensors are right-padded with PAD."""
+    if one.dim() > 1 and one.shape[1] != two.shape[1] and one.dtype == torch.int64:
+        width = max(one.shape[1], two.shape[1])
+        one, two = (torch.nn.functional.pad(rows, (0, width - rows.shape[1]), value=PAD) for rows in (one, two))
+    return torch.cat([one, two])
