@@ -13,9 +13,8 @@ from transformers import AttentionInterface, PreTrainedConfig
 from transformers.masking_utils import AttentionMaskInterface
 
 NAME = "decant_sdpa"
-LEAST_QUERIES = (
-    4  # fewer rows take another float32 matrix kernel inside the fused attention, with other bits (measured)
-)
+# A shorter last tile takes another float32 kernel inside the fused attention, with other bits (measured).
+QUERIES = 4
 Form = Literal["full", "sliding", "mixed"]
 
 
@@ -79,9 +78,9 @@ def attend(
     groups = query.shape[1] // key.shape[1]
     in_place = query.device.type == "cpu"
     queries = query.shape[2]
-    if in_place and queries < LEAST_QUERIES:
-        query = pad(query, (0, 0, 0, LEAST_QUERIES - queries))
-        attention_mask = None if attention_mask is None else pad(attention_mask, (0, 0, 0, LEAST_QUERIES - queries))
+    if in_place and queries % QUERIES:
+        more = (0, 0, 0, -queries % QUERIES)
+        query, attention_mask = pad(query, more), None if attention_mask is None else pad(attention_mask, more)
     if groups > 1 and not in_place:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     mixed_BHQD = torch.nn.functional.scaled_dot_product_attention(

@@ -3,15 +3,17 @@
 What trains or ships a model of our own comes here for everything that needs transformers.
 """
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import LlamaConfig
+from transformers import LlamaForCausalLM as Llama
 
 from decant.errors import BadInput
 
@@ -38,7 +40,7 @@ class LlamaSpec:
             raise BadInput(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
 
 
-def untrained(spec: LlamaSpec, seed: int = 0) -> PreTrainedModel:
+def untrained(spec: LlamaSpec, seed: int = 0) -> Llama:
     """A float32 model with fresh weights, the same for the same seed; the global generator does not move."""
     config = LlamaConfig(
         vocab_size=spec.vocab,
@@ -57,13 +59,14 @@ def untrained(spec: LlamaSpec, seed: int = 0) -> PreTrainedModel:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = Llama(config)
     model.generation_config.eos_token_id = list(spec.eos) or None
     model.generation_config.pad_token_id = spec.pad
-    return model.float()
+    nn.Module.to(model, torch.float32)
+    return model
 
 
-def logits_where(model: PreTrainedModel, ids_BT: Tensor, wanted_BT: Tensor) -> Tensor:
+def logits_where(model: Llama, ids_BT: Tensor, wanted_BT: Tensor) -> Tensor:
     """Logits that predict the wanted positions, logits_NV in row order: the head runs on those alone.
 
     The first position of a row has nothing before it and is never predicted, wanted or not.
@@ -72,7 +75,7 @@ def logits_where(model: PreTrainedModel, ids_BT: Tensor, wanted_BT: Tensor) -> T
     return model.lm_head(hidden_BTD[:, :-1][wanted_BT[:, 1:]])
 
 
-def next_token_nats(model: PreTrainedModel, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
+def next_token_nats(model: Llama, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
     """The weighted sum of -log p(id) over the positions with a weight, in nats."""
     wanted_BT = weights_BT > 0
     logits_NV = logits_where(model, ids_BT, wanted_BT)
@@ -80,7 +83,7 @@ def next_token_nats(model: PreTrainedModel, ids_BT: Tensor, weights_BT: Tensor) 
     return (nats_N * weights_BT[:, 1:][wanted_BT[:, 1:]]).sum()
 
 
-def divergence_nats(teacher: PreTrainedModel, student: PreTrainedModel, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
+def divergence_nats(teacher: Llama, student: Llama, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
     """The weighted sum of KL(teacher || student) over the positions with a weight; gradients reach the student only."""
     wanted_BT = weights_BT > 0
     with torch.no_grad():
@@ -90,30 +93,23 @@ def divergence_nats(teacher: PreTrainedModel, student: PreTrainedModel, ids_BT: 
     return (nats_N * weights_BT[:, 1:][wanted_BT[:, 1:]]).sum()
 
 
-def save_folder(model: PreTrainedModel, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+def save_folder(model: Llama, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write config.json, generation_config.json and model.safetensors; the model itself keeps its dtype."""
-    weights = {name: weight.detach().to(dtype, copy=True) for name, weight in model.state_dict().items()}
-    copy = type(model)(_with_dtype(model.config, dtype)).to(dtype)
-    copy.load_state_dict(weights)
-    copy.generation_config = model.generation_config
-    copy.save_pretrained(folder)
+    rounded = copy.deepcopy(model)
+    nn.Module.to(rounded, dtype)
+    rounded.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # transformers leaves it to the owner alone
 
 
-def _with_dtype(config: LlamaConfig, dtype: torch.dtype) -> LlamaConfig:
-    fields = config.to_dict() | {"dtype": str(dtype).removeprefix("torch.")}
-    return type(config)(**{name: field for name, field in fields.items() if name != "model_type"})
-
-
-def load_folder(folder: Path) -> PreTrainedModel:
+def load_folder(folder: Path) -> Llama:
     """The model of a folder, in float32, for training and evaluation."""
     if not (folder / "config.json").is_file():
         raise BadInput(f"{folder} holds no config.json; build the model first")
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    return Llama.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
 
 
 @torch.inference_mode()
-def reply_ids(model: PreTrainedModel, prompts: list[list[int]], limit: int, eos: tuple[int, ...]) -> list[list[int]]:
+def reply_ids(model: Llama, prompts: list[list[int]], limit: int, eos: tuple[int, ...]) -> list[list[int]]:
     """Greedy replies to prompts, without the end token.
 
     Rows are padded on the left, so the same prompt in other company may differ where two tokens are nearly tied.

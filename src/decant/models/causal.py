@@ -162,7 +162,7 @@ class Causal:
         """The rows of all nodes, and their positions."""
         length_B1 = torch.tensor(context.lengths, device=context.tokens_BT.device)[:, None]
         slot_BN = length_B1 + torch.arange(draft.tokens_BN.shape[1], device=length_B1.device)
-        if draft.parents_BN is None:
+        if draft.parents_BN is None or not slot_BN.shape[1]:
             return Columns(draft.tokens_BN, slot_BN, slot_BN, slot_BN), slot_BN
         position_BN = length_B1 - 1 + depths(draft.parents_BN)
         node_BNN = ancestry(draft.parents_BN)[:, 1:, 1:]

@@ -60,8 +60,7 @@ def load(
     packed = 0
     if ours:
         network = network.eval().requires_grad_(False).to(place)
-        if network.config._attn_implementation == "sdpa" and network._supports_sdpa:
-            network.set_attn_implementation(FUSED)
+        _fuse_attention(network)
         packed = pack(network) if packable(network.dtype, place) else 0
     experts = _experts(network)
     if experts and exact == "on":
@@ -165,6 +164,26 @@ def _refuse_stateful(network: PreTrainedModel) -> None:
             f"{type(network).__name__} keeps a recurrent state that cannot be rolled back to an accepted draft; "
             f"decant decodes attention models with a KV cache"
         )
+
+
+def _fuse_attention(network: PreTrainedModel) -> None:
+    """Switch to our attention call where it says what the model's own says: it knows no sinks, biases or caps."""
+    own = network.config._attn_implementation
+    if own != "sdpa":
+        return
+    ids = torch.arange(6, device=network.device)[None] % network.config.get_text_config().vocab_size
+    with torch.inference_mode():
+        where = torch.arange(6, device=ids.device)[None]
+        want = network(ids, position_ids=where, use_cache=False).logits
+        network.set_attn_implementation(FUSED)
+        causal = torch.full((1, 1, 6, 6), torch.finfo(network.dtype).min, dtype=network.dtype, device=ids.device).triu(1)
+        try:
+            have = network(ids, attention_mask=causal, position_ids=where, use_cache=False).logits
+            same = torch.allclose(have, want, rtol=0, atol=float(0.02 * want.abs().max()))
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            same = False
+    if not same:
+        network.set_attn_implementation(own)
 
 
 def _experts(network: PreTrainedModel) -> bool:

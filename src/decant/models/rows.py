@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 REFERENCE = 16
-CANDIDATES = (1, 2, 3, 4, 5, 8, 16, 17, 24, 32, 48, 64)
+CANDIDATES = (*range(1, 21), 24, 28, 31, 32, 48, 64)  # every size up to 20: kernels have tails of their own
 
 
 @final
@@ -61,14 +61,14 @@ def find(probe: Probe) -> RowClass | None:
         return None
     shares = {REFERENCE}
     for size in CANDIDATES:
-        count = size * max(1, (64 if size >= REFERENCE else REFERENCE) // size)  # no block shorter than the others
-        count = min(count, 4 * size) if size < 4 else count
+        blocks = min(max(1, (64 if size >= REFERENCE else REFERENCE) // size), 4)
+        count = blocks * size  # no block is shorter than the others
         if size != REFERENCE and torch.equal(probe(count, size), reference[:count]):
             shares.add(size)
     down = [size for size in reversed(CANDIDATES) if size <= REFERENCE]
     up = [size for size in CANDIDATES if size >= REFERENCE]
     least, most = _reach(down, shares), _reach(up, shares)
-    return RowClass(least, most, 1.0 if least == 1 else round(_seconds(probe, least) / _seconds(probe, 1), 2))
+    return RowClass(least, most, 1.0 if least == 1 else _price(probe, least))
 
 
 def remembered(fingerprint: dict[str, object], probe: Probe) -> RowClass | None:
@@ -100,10 +100,17 @@ def _reach(sizes: list[int], shares: set[int]) -> int:
     return last
 
 
+def _price(probe: Probe, least: int) -> float:
+    one = _seconds(probe, 1)
+    return round(_seconds(probe, least) / one, 2) if one > 0 else 1.0
+
+
 def _seconds(probe: Probe, size: int) -> float:
-    times = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        probe(size, size)
-        times.append(time.perf_counter() - begin)
-    return min(times)
+    """One forward over `size` rows: three of them less one, so that the prompt's share falls out."""
+    return min(_timed(probe, 3 * size, size) - _timed(probe, size, size) for _ in range(5)) / 2
+
+
+def _timed(probe: Probe, count: int, size: int) -> float:
+    begin = time.perf_counter()
+    probe(count, size)
+    return time.perf_counter() - begin

@@ -9,12 +9,19 @@ Source: Chen et al. 2016, arXiv:1511.05641 (Net2Net: function-preserving growth)
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Final, Literal, final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, final
 
 import torch
-from torch import Generator, Tensor
-from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM, Qwen3ForCausalLM
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+from transformers import (
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2ForCausalLM,
+    Qwen3ForCausalLM,
+)
 
 from decant.errors import BadInput, IncompatibleParts
 
@@ -38,6 +45,32 @@ class Shape:
     kv_heads: int
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """A model's shape, and what widening leaves alone."""
+
+    shape: Shape
+    vocab: int
+    head_dim: int
+    tied: bool
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> "Anatomy":
+        """Read a Llama, Qwen2 or Qwen3 configuration."""
+        fields: dict[str, Any] = config.to_dict()
+        hidden, heads = fields["hidden_size"], fields["num_attention_heads"]
+        kv_heads = fields.get("num_key_value_heads") or heads
+        shape = Shape(hidden, fields["intermediate_size"], fields["num_hidden_layers"], heads, kv_heads)
+        return cls(shape, fields["vocab_size"], fields.get("head_dim") or hidden // heads, config.tie_word_embeddings)
+
+    def parameters(self, shape: Shape) -> int:
+        """Weights of such a model in another shape, without biases and norms (below 0.2 %)."""
+        tables = (1 if self.tied else 2) * self.vocab * shape.hidden
+        attention = 2 * shape.hidden * self.head_dim * (shape.heads + shape.kv_heads)
+        return tables + shape.layers * (attention + 3 * shape.hidden * shape.intermediate)
+
+
 def widen(
     model: PreTrainedModel, size: str, layers: Literal["grow", "keep"] = "grow", seed: int = 0
 ) -> PreTrainedModel:
@@ -52,7 +85,7 @@ def widen(
     wanted = parameters(size)
     if wanted <= model.num_parameters():
         raise BadInput(f"size {size!r} is not above the {model.num_parameters():,} parameters that the model has")
-    return _grown(model, choose(model.config, wanted, layers), seed)
+    return grow(model, choose(Anatomy.of(model.config), wanted, layers), seed)
 
 
 def parameters(size: str) -> float:
@@ -63,168 +96,142 @@ def parameters(size: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-def choose(config: object, wanted: float, layers: Literal["grow", "keep"]) -> Shape:
-    """The shape nearest to `wanted` parameters: hidden a power-of-4 multiple where that comes within 5 %."""
-    best: list[tuple[float, float, Shape]] = []
-    for factor in _factors(config, wanted):
-        hidden = config.hidden_size * factor
-        exact = math.log(factor, 4) % 1 == 0
-        heads, kv_heads = config.num_attention_heads * factor, config.num_key_value_heads * factor
-        counts = [config.num_hidden_layers]
-        if layers == "grow":
-            counts = list(range(config.num_hidden_layers, max(config.num_hidden_layers, 2 * hidden // 32) + 1))
-        for count in counts:
-            intermediate = _intermediate(config, wanted, Shape(hidden, 0, count, heads, kv_heads))
-            shape = Shape(hidden, intermediate, count, heads, kv_heads)
-            miss = abs(count_parameters(config, shape) / wanted - 1)
-            unlike = _unlike(shape, layers)
-            best.append(((miss > 0.05) * 10 + miss + unlike + (not exact) * 0.5, miss, shape))
-    return min(best, key=lambda entry: entry[:2])[2]
+def choose(old: Anatomy, wanted: float, layers: Literal["grow", "keep"]) -> Shape:
+    """The best shape within 5 % of `wanted` parameters: the hidden width a power-of-4 multiple where that is possible,
+    then depth and feed-forward in the proportions of real models.
+    """
+    shapes = [shape for factor in _factors(old, wanted) for shape in _shapes(old, factor, wanted, layers)]
+    return min(shapes, key=lambda shape: _cost(old, shape, wanted, layers))
 
 
-def _factors(config: object, wanted: float) -> list[int]:
-    """Whole multiples of the hidden size whose embedding alone leaves room for layers."""
-    tables = 1 if config.tie_word_embeddings else 2
-    return [f for f in range(1, 65) if tables * config.vocab_size * config.hidden_size * f < wanted] or [1]
+def _factors(old: Anatomy, wanted: float) -> list[int]:
+    """Whole multiples of the hidden width whose embedding alone leaves room for layers."""
+    tables = 1 if old.tied else 2
+    return [factor for factor in range(1, 65) if factor == 1 or tables * old.vocab * old.shape.hidden * factor < wanted]
 
 
-def _unlike(shape: Shape, layers: Literal["grow", "keep"]) -> float:
-    """How far a shape is from the proportions of real models: depth to width, and the feed-forward's width."""
-    ratio = shape.intermediate / shape.hidden
+def _shapes(old: Anatomy, factor: int, wanted: float, layers: Literal["grow", "keep"]) -> list[Shape]:
+    """For each depth, the feed-forward width (a multiple of 64, not below the old one) that spends what is left."""
+    least, hidden = old.shape, old.shape.hidden * factor
+    deepest = max(least.layers, hidden // 16) if layers == "grow" else least.layers
+    found = []
+    for count in range(least.layers, deepest + 1):
+        bare = Shape(hidden, 0, count, least.heads * factor, least.kv_heads * factor)
+        left = wanted - old.parameters(bare)
+        intermediate = max(round(left / (3 * hidden * count) / 64) * 64, least.intermediate)
+        found.append(replace(bare, intermediate=intermediate))
+    return found
+
+
+def _cost(old: Anatomy, shape: Shape, wanted: float, layers: Literal["grow", "keep"]) -> float:
+    """How far a shape is from what is wanted: size first, then exact factors, then the proportions of real models."""
+    miss = abs(old.parameters(shape) / wanted - 1)
+    exact = math.log(shape.hidden // old.shape.hidden, 4) % 1 == 0
     depth = abs(math.log(shape.layers * LAYER_WIDTHS / shape.hidden)) if layers == "grow" else 0.0
-    return 0.2 * depth + 0.2 * max(0.0, NARROWEST - ratio, ratio - WIDEST)
-
-
-def _intermediate(config: object, wanted: float, bare: Shape) -> int:
-    """The feed-forward width that spends what the rest leaves, a multiple of 64 and not below the model's own."""
-    left = wanted - count_parameters(config, bare)
-    width = round(left / (3 * bare.hidden * bare.layers) / 64) * 64
-    return max(width, config.intermediate_size)
-
-
-def count_parameters(config: object, shape: Shape) -> int:
-    """Weights of a model of this shape, without biases and norms (below 0.2 %)."""
-    tables = (1 if config.tie_word_embeddings else 2) * config.vocab_size * shape.hidden
-    attention = 2 * shape.hidden * head_dim(config) * (shape.heads + shape.kv_heads)
-    return tables + shape.layers * (attention + 3 * shape.hidden * shape.intermediate)
-
-
-def head_dim(config: object) -> int:
-    """The head width, which widening leaves alone."""
-    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    ratio = shape.intermediate / shape.hidden
+    unlike = depth + max(0.0, NARROWEST - ratio, ratio - WIDEST)
+    return (miss > 0.05) * 10 + miss + (not exact) * 0.5 + 0.2 * unlike
 
 
 @torch.no_grad()
-def _grown(model: PreTrainedModel, shape: Shape, seed: int) -> PreTrainedModel:
-    """Build the empty large model, then write every one of its weights."""
-    config = _config(model, shape)
-    with torch.device("meta"):
-        large = type(model)(config)
-    large.to_empty(device=model.device).to(model.dtype)
-    _restore_buffers(large, config)
+def grow(model: PreTrainedModel, shape: Shape, seed: int = 0) -> PreTrainedModel:
+    """The model enlarged to an exact shape: build it empty, then write every one of its weights.
+
+    The shape must not be smaller anywhere, nor have fewer query heads per key-value head.
+    """
+    old, large = Anatomy.of(model.config), _empty(model, shape)
     rng = Generator().manual_seed(seed)
-    old, places = model.state_dict(), _places(model.config.num_hidden_layers, shape.layers)
-    sources = {place: layer for layer, place in enumerate(places)}
+    weights, sources = model.state_dict(), {place: layer for layer, place in enumerate(_places(old.shape, shape))}
     for name, weight in large.state_dict().items():
-        if name == "lm_head.weight" and config.tie_word_embeddings:
+        if name == "lm_head.weight" and old.tied:
             continue  # the same memory as the embedding
-        layer = re.match(r"model\.layers\.(\d+)\.", name)
-        source = name
-        if layer:
-            origin = sources.get(int(layer[1]))
-            source = None if origin is None else name.replace(f".{layer[1]}.", f".{origin}.", 1)
-        _write(name, weight, None if source is None else old[source], _Frame(model.config, shape, rng))
+        source: str | None = name
+        if found := re.match(r"model\.layers\.(\d+)\.", name):
+            layer = sources.get(int(found[1]))
+            source = None if layer is None else name.replace(f".{found[1]}.", f".{layer}.", 1)
+        filler = FILL * torch.randn(weight.shape, generator=rng)
+        weight.copy_(filler if source is None else _padded(name, weights[source].cpu(), filler, old, shape))
+        if source is None:
+            _silence(name, weight)
     large.tie_weights()
     large.generation_config = model.generation_config
-    _restore_eps(large, model.config.rms_norm_eps)
     return large.eval()
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """What writing one weight needs to know of both models."""
-
-    config: object
-    shape: Shape
-    rng: Generator
-
-
-def _write(name: str, weight: Tensor, old: Tensor | None, frame: _Frame) -> None:
-    """Fill one weight of the large model from its old one, or as part of an identity layer where there is none."""
-    config, shape = frame.config, frame.shape
-    filler = torch.randn(weight.shape, generator=frame.rng) * FILL
-    narrow = config.hidden_size
+def _padded(name: str, weight: Tensor, filler: Tensor, old: Anatomy, shape: Shape) -> Tensor:
+    """An old weight inside a new one: filler where nobody can see it, zeros where it would reach the residual."""
+    narrow = old.shape.hidden
     if name.endswith(("q_norm.weight", "k_norm.weight")):
-        weight.copy_(filler + 1 if old is None else old)
+        return weight
+    if "norm" in name:
+        scaled = weight.float() * math.sqrt(narrow / shape.hidden)
+        return torch.cat([scaled, filler[narrow:] + 1])
+    if "embed_tokens" in name or name.startswith("lm_head"):
+        return functional.pad(weight.float(), (0, shape.hidden - narrow))
+    whole = filler.clone()
+    rows, columns = _heads(name, old, shape)
+    if name.endswith(("o_proj.weight", "down_proj.weight")):
+        whole.zero_()
+        whole[:narrow, columns[: weight.shape[1]]] = weight.float()
+    elif name.endswith(("o_proj.bias", "down_proj.bias")):
+        whole.zero_()
+        whole[:narrow] = weight.float()
+    elif weight.dim() == 1:
+        whole[rows[: len(weight)]] = weight.float()
+    else:  # the added input columns meet the zeros of the padded residual
+        taken = rows[: len(weight)]
+        whole[taken] = torch.cat([weight.float(), whole[taken, narrow:]], 1)
+    return whole
+
+
+def _heads(name: str, old: Anatomy, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Where old rows and old columns go: an old query head keeps reading its old key-value head."""
+    places = torch.arange(max(old.shape.intermediate, old.shape.hidden, old.shape.kv_heads * old.head_dim))
+    group, larger = old.shape.heads // old.shape.kv_heads, shape.heads // shape.kv_heads
+    heads_H = torch.arange(old.shape.heads)
+    moved_H = heads_H // group * larger + heads_H % group
+    moved = (moved_H[:, None] * old.head_dim + torch.arange(old.head_dim)).flatten()
+    return (moved if "q_proj" in name else places), (moved if "o_proj" in name else places)
+
+
+def _silence(name: str, weight: Tensor) -> None:
+    """Make part of an added layer an identity: nothing leaves it, and its norms are ordinary."""
+    if "o_proj" in name or "down_proj" in name:
+        weight.zero_()
     elif "norm" in name:
-        weight.copy_(filler + 1)
-        if old is not None:
-            weight[:narrow] = old.float() * math.sqrt(narrow / shape.hidden)
-    elif name.endswith(("o_proj.weight", "down_proj.weight")):
-        weight.zero_()  # nothing enters the added residual columns, nothing leaves an added head or an identity layer
-        if old is not None:
-            columns = _rows(name, config, shape) if "o_proj" in name else torch.arange(old.shape[1])
-            weight[:narrow, columns.to(weight.device)] = old
-    elif "embed_tokens" in name or name == "lm_head.weight":
-        weight.zero_()
-        weight[:, :narrow] = old
-    elif name.endswith((".o_proj.bias", ".down_proj.bias")):
-        weight.zero_()
-        if old is not None:
-            weight[:narrow] = old
-    else:  # q, k, v, gate, up: added rows are read by nobody, added columns meet zeros
-        weight.copy_(filler)
-        if old is not None:
-            rows = _rows(name, config, shape)[: old.shape[0]].to(weight.device)
-            if weight.dim() == 1:
-                weight[rows] = old
-            else:
-                weight[rows] = torch.cat([old, weight[rows][:, narrow:]], 1)
+        weight += 1
 
 
-def _rows(name: str, config: object, shape: Shape) -> Tensor:
-    """Where the old rows of a projection go: an old query head keeps reading its old key-value head."""
-    width, group = head_dim(config), config.num_attention_heads // config.num_key_value_heads
-    if "q_proj" in name or "o_proj" in name:
-        larger = shape.heads // shape.kv_heads
-        heads = [(head // group) * larger + head % group for head in range(config.num_attention_heads)]
-        return (torch.tensor(heads)[:, None] * width + torch.arange(width)).flatten()
-    return torch.arange(max(config.intermediate_size, config.num_key_value_heads * width))
-
-
-def _config(model: PreTrainedModel, shape: Shape) -> object:
-    """The large model's configuration; per-layer lists are derived again."""
-    config = model.config
+def _empty(model: PreTrainedModel, shape: Shape) -> PreTrainedModel:
+    """A model of that shape on the same device whose weights are still to be written."""
+    config, old = model.config, Anatomy.of(model.config)
     fields = {name: field for name, field in config.to_dict().items() if name not in ("layer_types", "model_type")}
+    eps = fields["rms_norm_eps"]
     fields |= {
         "hidden_size": shape.hidden,
         "intermediate_size": shape.intermediate,
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads,
-        "head_dim": head_dim(config),
-        "rms_norm_eps": config.rms_norm_eps * config.hidden_size / shape.hidden,
+        "head_dim": old.head_dim,
+        "rms_norm_eps": eps * old.shape.hidden / shape.hidden,
     }
-    large = type(config)(**fields)
-    large._attn_implementation = config._attn_implementation
-    return large
-
-
-def _places(few: int, many: int) -> list[int]:
-    """The large model's layers that hold the old ones, spread evenly, the last one last."""
-    return [(layer + 1) * many // few - 1 for layer in range(few)]
-
-
-def _restore_buffers(large: PreTrainedModel, config: object) -> None:
-    """Rotary frequencies are computed, not stored; `to_empty` lost them."""
-    rotary = type(large.model.rotary_emb)(config)
-    large.model.rotary_emb = rotary.to(large.device)
-
-
-def _restore_eps(large: PreTrainedModel, eps: float) -> None:
-    """Per-head norms see unpadded heads: their eps is the old one, which the configuration cannot say."""
+    large_config = type(config)(**fields)
+    large_config._attn_implementation = config._attn_implementation
+    with torch.device("meta"):
+        large = type(model)(large_config)
+    nn.Module.to(large.to_empty(device=model.device), model.dtype)
+    # Rotary frequencies are computed, not stored; `to_empty` lost them.
+    rotary = type(large.model.rotary_emb)(large_config)
+    large.model.rotary_emb = rotary.to(model.device)
     for layer in large.model.layers:
         for name in ("q_norm", "k_norm"):
             if hasattr(layer.self_attn, name):
+                # They see unpadded heads: their eps is the old one, which the configuration cannot say.
                 getattr(layer.self_attn, name).variance_epsilon = eps
+    return large
+
+
+def _places(few: Shape, many: Shape) -> list[int]:
+    """The large model's layers that hold the old ones, spread evenly, the last one last."""
+    return [(layer + 1) * many.layers // few.layers - 1 for layer in range(few.layers)]

@@ -1,0 +1,113 @@
+"""Exact mode: plain decoding and chains drafted at any width give the same bits."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from decant.errors import IncompatibleParts
+from decant.models.check import chain_probe, settle
+from decant.models.load import load
+from decant.models.loaded import Loaded
+from decant.models.rows import RowClass, find
+from decant.types import Draft, Verdict
+from tests.models.families import VOCAB, build
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    folder = tmp_path_factory.mktemp("exact")
+    build("llama").save_pretrained(folder)
+    return load(str(folder), exact="on", dtype=request.param)
+
+
+def scored(loaded: Loaded, ids_BT: Tensor, widths: list[int]) -> Tensor:
+    """logits of a fixed continuation, drafted in chains of the given numbers of rows."""
+    model, first = loaded.model, 12
+    with torch.inference_mode():
+        context, _ = model.start(ids_BT[:, :first])
+        rows = []
+        for width in widths:
+            draft = Draft(ids_BT[:, first : first + width - 1])
+            rows.append(model.score(context, draft).logits_BMV)
+            accepted_B = torch.full((len(ids_BT),), width - 1)
+            context = model.commit(context, Verdict.of_chain(draft.tokens_BN, accepted_B, ids_BT[:, first + width - 1]))
+            first += width
+    return torch.cat(rows, 1)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_bits_do_not_depend_on_the_draft(loaded, batch):
+    ids_BT = torch.randint(0, VOCAB, (batch, 96), generator=torch.Generator().manual_seed(0))
+    plain = scored(loaded, ids_BT, [1] * 80)
+    for widths in ([2] * 40, [5] * 16, [11] * 7 + [3], [1, 16, 2, 9, 4, 17, 31]):
+        assert torch.equal(scored(loaded, ids_BT, widths), plain), f"bits moved with blocks of {widths}"
+
+
+def test_the_planted_fault_shows(loaded):
+    """Without the class of rows and with a kernel that looks at the row count, the same comparison fails."""
+    ids_BT = torch.randint(0, VOCAB, (1, 96), generator=torch.Generator().manual_seed(0))
+    network = loaded.model.network
+
+    def shape_dependent(_: object, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        return output * (1 + 2**-6) if inputs[0].shape[1] > 3 else output
+
+    hook = network.model.layers[0].mlp.register_forward_hook(shape_dependent)
+    faulty = replace(loaded, model=replace(loaded.model, rows=None))
+    try:
+        assert not torch.equal(scored(faulty, ids_BT, [5] * 16), scored(faulty, ids_BT, [1] * 80))
+    finally:
+        hook.remove()
+
+
+def test_the_class_is_found_around_sixteen_rows():
+    exact = torch.arange(64.0)[:, None]
+
+    def probe(count: int, size: int) -> Tensor:
+        return exact[:count] + (size < 4) * 1e-3 + (size > 32) * 1e-3
+
+    rows = find(probe)
+    assert rows is not None
+    assert (rows.least, rows.most) == (4, 32)
+    assert (rows.columns(4), rows.fill(1), rows.fill(4), rows.holds(32), rows.holds(33)) == (8, 4, 1, True, False)
+
+
+def test_a_machine_that_does_not_repeat_itself_has_no_class():
+    calls = iter(range(1000))
+    assert find(lambda count, _: torch.full((count, 1), float(next(calls)))) is None
+
+
+def test_the_mode_that_applies_is_said(loaded):
+    model = replace(loaded.model, rows=None)
+    assert "off by request" in settle(model, "off", RowClass(1, 32))[1]
+    assert settle(model, "auto", RowClass(1, 32))[0].rows is not None
+    dear = RowClass(16, 32, cost=2.5)
+    assert settle(model, "auto", dear)[0].rows is None
+    assert "costs 2.50x" in settle(model, "auto", dear)[1]
+    assert settle(model, "on", dear)[0].rows == dear
+    with pytest.raises(IncompatibleParts, match="exact mode cannot be had"):
+        settle(model, "on", None)
+
+
+def test_the_answer_is_remembered(loaded, tmp_path, monkeypatch):
+    monkeypatch.setenv("DECANT_HOME", str(tmp_path))
+    rows = loaded.shared_rows()
+    (file,) = tmp_path.glob("rows/*.json")
+    assert rows is not None
+    assert json.loads(file.read_text())["rows"]["least"] == rows.least
+    file.write_text(json.dumps({"rows": {"least": 3, "most": 5, "cost": 1.0}}))
+    assert loaded.shared_rows() == RowClass(3, 5)
+
+
+def test_a_batch_that_the_class_cannot_hold_is_refused(loaded):
+    model = replace(loaded.model, rows=RowClass(1, 2))
+    with pytest.raises(IncompatibleParts, match="not a batch of 3"):
+        model.start(torch.ones(3, 4, dtype=torch.int64))
+
+
+def test_the_probe_repeats_itself(loaded):
+    probe = chain_probe(replace(loaded.model, rows=None))
+    with torch.inference_mode():
+        assert torch.equal(probe(16, 16), probe(16, 16))
