@@ -134,7 +134,10 @@ def test_taps(model, prompt_BT):
             assert (prefill.top_BMK[request, len(ids) - 1 :] == PAD).all()
             embedded = model.network.get_input_embeddings()(torch.tensor(ids[:-1]))
             width = prefill.hidden_BMD.shape[-1] // 2
-            if type(model.network).__name__ in {"LlamaForCausalLM", "Qwen3ForCausalLM"}:  # others scale or add positions
+            if type(model.network).__name__ in {
+                "LlamaForCausalLM",
+                "Qwen3ForCausalLM",
+            }:  # others scale or add positions
                 torch.testing.assert_close(prefill.hidden_BMD[request, : len(ids) - 1, :width], embedded, **CLOSE)
             head = model.network.get_output_embeddings()(prefill.hidden_BMD[request, : len(ids) - 1, width:])
             if "Gemma2" not in type(model.network).__name__:  # caps its logits

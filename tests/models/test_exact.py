@@ -55,7 +55,7 @@ def test_the_planted_fault_shows(loaded):
         return output * (1 + 2**-6) if inputs[0].shape[1] > 3 else output
 
     hook = network.model.layers[0].mlp.register_forward_hook(shape_dependent)
-    faulty = replace(loaded, model=replace(loaded.model, rows=None))
+    faulty = replace(loaded, model=replace(loaded.model, rows=None, fills=False))
     try:
         assert not torch.equal(scored(faulty, ids_BT, [5] * 16), scored(faulty, ids_BT, [1] * 80))
     finally:
@@ -68,7 +68,7 @@ def test_the_class_is_found_around_sixteen_rows():
     def probe(count: int, size: int) -> Tensor:
         return exact[:count] + (size < 4) * 1e-3 + (size > 32) * 1e-3
 
-    rows = find(probe)
+    rows = find(probe, probe)
     assert rows is not None
     assert (rows.least, rows.most) == (4, 32)
     assert (rows.columns(4), rows.fill(1), rows.fill(4), rows.holds(32), rows.holds(33)) == (8, 4, 1, True, False)
@@ -76,7 +76,11 @@ def test_the_class_is_found_around_sixteen_rows():
 
 def test_a_machine_that_does_not_repeat_itself_has_no_class():
     calls = iter(range(1000))
-    assert find(lambda count, _: torch.full((count, 1), float(next(calls)))) is None
+
+    def probe(count: int, size: int) -> Tensor:
+        return torch.full((count, 1), float(next(calls)))
+
+    assert find(probe, probe) is None
 
 
 def test_the_mode_that_applies_is_said(loaded):

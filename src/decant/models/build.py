@@ -118,7 +118,7 @@ def reply_ids(model: Llama, prompts: list[list[int]], limit: int, eos: tuple[int
     pad = eos[0]
     ids_BT = torch.tensor([[pad] * (width - len(row)) + row for row in prompts])
     seen_BT = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
-    out_BT = model.generate(
+    out_BT = model.generate(  # pyright: ignore[reportAttributeAccessIssue]  (transformers' protocol for self is too wide)
         ids_BT, attention_mask=seen_BT, max_new_tokens=limit, do_sample=False, eos_token_id=list(eos), pad_token_id=pad
     )
     replies = []

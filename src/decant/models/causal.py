@@ -14,9 +14,10 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from decant.errors import BadInput, IncompatibleParts
-from decant.models.attention import argument, sees
+from decant.models.attention import FILLING, MaskForm, sees
 from decant.models.cache import Store
 from decant.models.context import Context, Scored
+from decant.models.linears import Filling
 from decant.models.rows import RowClass
 from decant.numerics import ancestry, append, depths
 from decant.types import PAD, Draft, Scores, Taps, Verdict
@@ -56,15 +57,30 @@ class Causal:
     """A `LanguageModel` over `network`.
 
     context: positions that the network was made for.
+    layers:  layers that cache keys and values.
+    form:    how the architecture takes its mask.
     trees:   whether the start-up check found that tree masks are obeyed.
     rows:    the class of row counts that share bits; None where exactness is off.
+    filling: the switch of the linears that give too few rows other bits; on in exact mode, and while it is looked for.
+    fills:   what it is set to.
     """
 
     network: PreTrainedModel
     vocab: int
     context: int
+    layers: int
+    form: MaskForm
     trees: bool = True
     rows: RowClass | None = None
+    filling: Filling | None = None
+    fills: bool = False
+
+    @classmethod
+    def over(cls, network: PreTrainedModel, context: int, filling: Filling | None = None) -> "Causal":
+        """With what the network's configuration says of it."""
+        config = network.config.get_text_config()
+        form = MaskForm.of(network)
+        return cls(network, config.vocab_size, context, config.num_hidden_layers, form, filling=filling)
 
     def start(self, prompt_BT: Tensor, taps: Taps = Taps()) -> tuple[Context, Scores]:  # noqa: B008  (frozen)
         """Cache prompt[:-1], chunk by chunk; rows of shorter requests fill slots that nobody reads yet.
@@ -82,8 +98,7 @@ class Causal:
                 f"exact mode holds {self.rows.most} rows on this machine, not a batch of {len(lengths)}; "
                 f"take a smaller --batch or --exact off"
             )
-        layers = self.network.config.get_text_config().num_hidden_layers
-        context = Context(prompt_BT, lengths, tuple(n - 1 for n in lengths), Store(layers), [None], 0, taps)
+        context = Context(prompt_BT, lengths, tuple(n - 1 for n in lengths), Store(self.layers), [None], 0, taps)
         last = max(lengths) - 1
         parts = [self._prefill(context, first, min(first + CHUNK, last)) for first in range(0, last, CHUNK)]
         return context, _along_rows(parts) if parts else self._no_scores(prompt_BT)
@@ -184,7 +199,6 @@ class Causal:
     def _forward(self, context: Context, columns: Columns, node_BN: Tensor, logits: bool = True) -> Scores:
         """One forward. node_BN: positions of the draft's nodes, which lie in slots length + i."""
         network, taps, plan = self.network, context.taps, context.store.plan
-        config = network.config.get_text_config()
         slots = columns.slot_BQ.tolist()  # sync: slots are counted on the host
         branching = columns.node_BQN is not None
         reach = max(max(map(max, slots)) + 1, max(context.lengths) + node_BN.shape[1] if branching else 0)
@@ -200,9 +214,11 @@ class Causal:
         if branching:
             node_slot_BN = length_B[:, None] + torch.arange(node_BN.shape[1], device=slot_W.device)
             key_BW = key_BW.scatter(1, node_slot_BN, node_BN)
+        if self.filling is not None:
+            self.filling.on = FILLING.on = self.fills
         out: Any = network(
             input_ids=columns.ids_BQ.clamp_min(0),
-            attention_mask=argument(allow_BQW, columns.position_BQ, key_BW, config, network.dtype),
+            attention_mask=self.form.argument(allow_BQW, columns.position_BQ, key_BW),
             # Rows behind the context's end are scored at its last position: they are cut before anybody sees them.
             position_ids=columns.position_BQ.clamp(0, self.context - 1),
             past_key_values=context.store.cache,

@@ -64,19 +64,18 @@ def settle(model: Causal, exact: Exact, rows: RowClass | None) -> tuple[Causal, 
     Raises IncompatibleParts when exactness was demanded and cannot be had.
     """
     kind = str(model.network.dtype).removeprefix("torch.")
+    off = replace(model, rows=None, fills=False)
     if exact == "off":
-        return replace(model, rows=None), "exact mode is off by request: equal up to rounding only"
+        return off, "exact mode is off by request: equal up to rounding only"
     if rows is None:
         if exact == "on":
             raise IncompatibleParts(f"exact mode cannot be had: {kind} forwards do not even repeat themselves here")
-        return replace(model, rows=None), f"exact mode is off: {kind} forwards do not repeat themselves here"
+        return off, f"exact mode is off: {kind} forwards do not repeat themselves here"
     span = f"forwards of {rows.least} to {rows.most} rows share bits in {kind}"
-    if rows.least == 1:
-        return replace(model, rows=rows), f"exact mode is on and costs nothing: {span}"
-    price = f"a forward of {rows.least} rows costs {rows.cost:.2f}x that of one"
+    price = f"a token decoded alone costs {rows.cost:.2f}x"
     if exact == "on" or rows.cost <= FREE:
-        return replace(model, rows=rows), f"exact mode is on: {span}; {price}"
-    return replace(model, rows=None), f"exact mode is off ({price}; --exact on insists): equal up to rounding only"
+        return replace(model, rows=rows, fills=True), f"exact mode is on: {span}; {price}"
+    return off, f"exact mode is off ({price} with it; --exact on insists): equal up to rounding only"
 
 
 def _ids(model: Causal, count: int) -> Tensor:

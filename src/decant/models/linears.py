@@ -1,25 +1,41 @@
-"""Weights in the layout that oneDNN wants: faster, and with the same bits for every row count.
+"""Matrix products whose rows keep their bits however many there are, and that run faster for it.
 
-`F.linear` picks its kernel by the number of rows and by the layout it meets, so the bits of a row change with the
-rows beside it. A packed weight has one layout; what it costs and which row counts share bits is in docs/journal.md.
+`F.linear` picks its kernel by the number of rows, so the bits of a row change with the rows beside it. Two remedies,
+chosen by the size of the weight alone, so that every process chooses alike: a large weight is packed in the layout
+that oneDNN wants (one layout, one order of summation, and fewer cache misses); for a small one that call costs more
+than the product, so it stays as it is and too few rows are filled up to a number that shares bits with all larger
+ones. What each costs is in docs/journal.md.
 """
 
+from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
+
+PACK = 2**19  # weights; below, the call to oneDNN costs more than it saves (measured: about 45 us a call)
+COMPARED = 20  # row counts that are compared: kernels have tails of their own
+
+
+@final
+@dataclass(slots=True)
+class Filling:
+    """Whether too few rows are filled up: one switch for all linears of a network, set before each forward."""
+
+    on: bool = False
 
 
 @final
 class PackedLinear(nn.Module):
     """`nn.Linear` over a packed weight; for inference only, and not deep-copyable (the tensor is opaque)."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, plain: nn.Linear) -> None:
         super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.bias = linear.bias
+        self.in_features, self.out_features = plain.in_features, plain.out_features
+        self.bias = plain.bias
         # The batch hint (16) makes no difference to results.
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), 16)
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(plain.weight.detach(), 16)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out]."""
@@ -29,6 +45,25 @@ class PackedLinear(nn.Module):
     def weight(self) -> Tensor:
         """The plain weight, unpacked anew at every call."""
         return self.packed.to_dense()
+
+
+@final
+class FilledLinear(nn.Module):
+    """`nn.Linear` that never sees fewer than `least` rows while `filling` is on."""
+
+    def __init__(self, plain: nn.Linear, least: int, filling: Filling) -> None:
+        super().__init__()
+        self.in_features, self.out_features = plain.in_features, plain.out_features
+        self.weight, self.bias = plain.weight, plain.bias
+        self.least, self.filling = least, filling
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., in] -> [..., out]."""
+        rows = x.numel() // self.in_features
+        if rows >= self.least or not self.filling.on:
+            return linear(x, self.weight, self.bias)
+        flat = pad(x.reshape(rows, self.in_features), (0, 0, 0, self.least - rows))
+        return linear(flat, self.weight, self.bias)[:rows].reshape(*x.shape[:-1], self.out_features)
 
 
 def packable(dtype: torch.dtype, device: torch.device) -> bool:
@@ -43,16 +78,40 @@ def packable(dtype: torch.dtype, device: torch.device) -> bool:
     return True
 
 
-def pack(network: nn.Module) -> int:
-    """Pack every `nn.Linear` of `network` in place and drop the plain weights; returns how many.
+def steady(network: nn.Module) -> tuple[int, Filling]:
+    """Replace the linears of `network` in place where that makes rows keep their bits.
 
-    Tied weights: the head is packed, the embedding keeps its own copy.
+    Returns how many were packed, and the switch of those that were not.
+
+    A packed weight's plain copy is dropped. Tied weights: the head is packed, the embedding keeps its own copy.
     """
-    count = 0
+    weight = next(network.parameters())
+    if weight.device.type != "cpu":
+        return 0, Filling()
+    packs = packable(weight.dtype, weight.device)
+    known: dict[tuple[int, int], int] = {}
+    packed, filling = 0, Filling()
     with torch.inference_mode():
         for parent in list(network.modules()):
             for name, child in list(parent.named_children()):
-                if type(child) is nn.Linear:
+                if type(child) is not nn.Linear:
+                    continue
+                if packs and child.weight.numel() >= PACK:
                     setattr(parent, name, PackedLinear(child))
-                    count += 1
-    return count
+                    packed += 1
+                    continue
+                shape = (child.in_features, child.out_features)
+                known[shape] = least = known.get(shape) or least_rows(child)
+                if least > 1:
+                    setattr(parent, name, FilledLinear(child, least, filling))
+    return packed, filling
+
+
+def least_rows(plain: nn.Linear) -> int:
+    """The smallest number of rows from which on every number, up to COMPARED, gives a row the same bits."""
+    rows = torch.linspace(-1, 1, COMPARED * plain.in_features, dtype=torch.float64).sin()
+    rows = rows.reshape(COMPARED, plain.in_features).to(plain.weight.dtype)
+    reference = linear(rows, plain.weight, plain.bias)
+    counts = range(COMPARED, 0, -1)
+    same = (torch.equal(linear(rows[:count], plain.weight, plain.bias), reference[:count]) for count in counts)
+    return next((COMPARED - at + 1 for at, equal in enumerate(same) if not equal), 1)

@@ -13,7 +13,7 @@ from decant.errors import BadInput, DecantError, IncompatibleParts
 from decant.models.attention import NAME as FUSED
 from decant.models.causal import Causal
 from decant.models.check import Exact, obeys_trees, settle
-from decant.models.linears import pack, packable
+from decant.models.linears import steady
 from decant.models.loaded import Loaded
 from decant.models.widen import widen as enlarge
 
@@ -57,15 +57,15 @@ def load(
     if widen is not None:
         network = enlarge(network, widen, layers=layers)
     parameters = sum(weight.numel() for weight in network.parameters())
-    packed = 0
+    packed, filling = 0, None
     if ours:
         network = network.eval().requires_grad_(False).to(place)
         _fuse_attention(network)
-        packed = pack(network) if packable(network.dtype, place) else 0
+        packed, filling = steady(network)
     experts = _experts(network)
     if experts and exact == "on":
         network.set_experts_implementation("batched_mm")  # every expert sees every row, so row counts do not matter
-    causal = Causal(network, network.config.get_text_config().vocab_size, _positions(network))
+    causal = Causal.over(network, _positions(network), filling)
     causal = replace(causal, trees=obeys_trees(causal))
     loaded = Loaded(
         name=name,
@@ -176,7 +176,8 @@ def _fuse_attention(network: PreTrainedModel) -> None:
         where = torch.arange(6, device=ids.device)[None]
         want = network(ids, position_ids=where, use_cache=False).logits
         network.set_attn_implementation(FUSED)
-        causal = torch.full((1, 1, 6, 6), torch.finfo(network.dtype).min, dtype=network.dtype, device=ids.device).triu(1)
+        least = torch.finfo(network.dtype).min
+        causal = torch.full((1, 1, 6, 6), least, dtype=network.dtype, device=ids.device).triu(1)
         try:
             have = network(ids, attention_mask=causal, position_ids=where, use_cache=False).logits
             same = torch.allclose(have, want, rtol=0, atol=float(0.02 * want.abs().max()))

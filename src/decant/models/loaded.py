@@ -72,7 +72,8 @@ class Loaded:
 
     def shared_rows(self) -> RowClass | None:
         """The row counts that share bits, measured once for each machine, shape, dtype and thread count."""
-        return remembered(self._fingerprint(), chain_probe(replace(self.model, rows=None)))
+        steady, free = (chain_probe(replace(self.model, rows=None, fills=fills)) for fills in (True, False))
+        return remembered(self._fingerprint(), steady, free)
 
     def same_tokenizer(self, other: "Loaded") -> bool:
         """Whether both spell every text with the same ids."""

@@ -26,7 +26,7 @@ class RowClass:
     """Every forward with `least` to `most` rows in all (requests x columns) gives a row the same bits.
 
     least, most: inclusive.
-    cost:        time of a forward over `least` rows, over that of one row; 1.0 where one row is in the class.
+    cost:        time of the cheapest forward of the class, over that of one row without exactness.
     """
 
     least: int
@@ -50,8 +50,10 @@ Probe = Callable[[int, int], Tensor]
 """(rows, columns in a forward) -> the logits [rows, V] of one fixed chain, scored in forwards of that many columns."""
 
 
-def find(probe: Probe) -> RowClass | None:
+def find(probe: Probe, free: Probe) -> RowClass | None:
     """The class around 16 rows; None where not even 16 rows agree with themselves.
+
+    probe: of the model as exact mode runs it; free: of the model without.
 
     The first rows of a chain of 64 are scored in blocks of each candidate size and compared, bit by bit, with blocks
     of 16; caches are written by the same forwards, so a difference in any layer shows.
@@ -68,10 +70,11 @@ def find(probe: Probe) -> RowClass | None:
     down = [size for size in reversed(CANDIDATES) if size <= REFERENCE]
     up = [size for size in CANDIDATES if size >= REFERENCE]
     least, most = _reach(down, shares), _reach(up, shares)
-    return RowClass(least, most, 1.0 if least == 1 else _price(probe, least))
+    one = _seconds(free, 1)
+    return RowClass(least, most, round(_seconds(probe, least) / one, 2) if one > 0 else 1.0)
 
 
-def remembered(fingerprint: dict[str, object], probe: Probe) -> RowClass | None:
+def remembered(fingerprint: dict[str, object], probe: Probe, free: Probe) -> RowClass | None:
     """`find`, once for each machine, shape, dtype and thread count; the answer lies under DECANT_HOME."""
     key = hashlib.sha256(json.dumps(fingerprint, sort_keys=True, default=str).encode()).hexdigest()[:24]
     file = Path(os.environ.get("DECANT_HOME", Path.home() / ".cache" / "decant")) / "rows" / f"{key}.json"
@@ -79,7 +82,7 @@ def remembered(fingerprint: dict[str, object], probe: Probe) -> RowClass | None:
         found = json.loads(file.read_text())["rows"]
         return found and RowClass(**found)
     except (OSError, ValueError, KeyError, TypeError):
-        rows = find(probe)
+        rows = find(probe, free)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}")
@@ -100,14 +103,10 @@ def _reach(sizes: list[int], shares: set[int]) -> int:
     return last
 
 
-def _price(probe: Probe, least: int) -> float:
-    one = _seconds(probe, 1)
-    return round(_seconds(probe, least) / one, 2) if one > 0 else 1.0
-
-
 def _seconds(probe: Probe, size: int) -> float:
-    """One forward over `size` rows: three of them less one, so that the prompt's share falls out."""
-    return min(_timed(probe, 3 * size, size) - _timed(probe, size, size) for _ in range(5)) / 2
+    """One forward over `size` rows: five of them less one, so that the prompt's share falls out."""
+    whole, one = (min(_timed(probe, count * size, size) for _ in range(5)) for count in (5, 1))
+    return (whole - one) / 4
 
 
 def _timed(probe: Probe, count: int, size: int) -> float:

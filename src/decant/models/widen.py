@@ -107,7 +107,7 @@ def choose(old: Anatomy, wanted: float, layers: Literal["grow", "keep"]) -> Shap
 def _factors(old: Anatomy, wanted: float) -> list[int]:
     """Whole multiples of the hidden width whose embedding alone leaves room for layers."""
     tables = 1 if old.tied else 2
-    return [factor for factor in range(1, 65) if factor == 1 or tables * old.vocab * old.shape.hidden * factor < wanted]
+    return [factor for factor in range(1, 17) if factor == 1 or tables * old.vocab * old.shape.hidden * factor < wanted]
 
 
 def _shapes(old: Anatomy, factor: int, wanted: float, layers: Literal["grow", "keep"]) -> list[Shape]:

@@ -1,0 +1,1 @@
+"""What users touch: the catalogue, the Python verbs, the command line."""

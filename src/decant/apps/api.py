@@ -1,0 +1,138 @@
+"""The verb `generate` as functions: `generate` for whole texts, `stream` for text as it comes."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypedDict, Unpack, final, overload
+
+from decant.apps.catalog import check
+from decant.apps.opening import Opening
+from decant.apps.prompts import Prompt, chat_prompt, encode, text_prompt
+from decant.apps.sampling import Sampling
+from decant.apps.session import Completion, Limits, Model, Run, open_session
+
+Messages = list[dict[str, str]]
+Exact = Literal["auto", "on", "off"]
+
+
+@final
+class Stream:
+    """The text of one request, piece by piece; `completion` is what was said so far, all of it after the last piece."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __iter__(self) -> Iterator[str]:
+        return (piece for [piece] in self._run if piece)
+
+    @property
+    def completion(self) -> Completion:
+        """What was said so far."""
+        return self._run.completions[0]
+
+
+class Settings(TypedDict, total=False):
+    """The keywords of `generate`, for the type checker."""
+
+    draft: Model | None
+    method: str | None
+    verifier: str | None
+    policy: str | None
+    max_tokens: int
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    seed: int
+    stop: str | Sequence[str]
+    dtype: str
+    device: str
+    exact: Exact
+
+
+@overload
+def generate(model: Model, prompt: str | Messages, **settings: Unpack[Settings]) -> Completion: ...
+
+
+@overload
+def generate(model: Model, prompt: Sequence[str | Messages], **settings: Unpack[Settings]) -> list[Completion]: ...
+
+
+def generate(
+    model: Model,
+    prompt: str | Messages | Sequence[str | Messages],
+    *,
+    draft: Model | None = None,
+    method: str | None = None,
+    verifier: str | None = None,
+    policy: str | None = None,
+    max_tokens: int = 128,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    seed: int = 0,
+    stop: str | Sequence[str] = (),
+    dtype: str = "auto",
+    device: str = "auto",
+    exact: Exact = "auto",
+) -> Completion | list[Completion]:
+    """Continue a prompt, answer a conversation, or do so for several at once.
+
+    model:  a Hub id, a folder, `house:NAME`, or a model that is loaded already.
+    prompt: raw text; messages, which go through the chat template; or a list of those, decoded as one batch.
+    method: a row of the catalogue, knobs included; by default draft-model where there is a draft, else prompt-lookup.
+
+    Sampling settings that are None come from the model's generation_config.json. Every request has the same `seed`.
+    Raises BadInput, IncompatibleParts or UnknownMethod, all of them DecantErrors.
+    """
+    check([] if method is None else [method], verifier, policy)
+    several = isinstance(prompt, list | tuple) and not _is_messages(prompt)
+    asked = [_prompt(one, f"prompt {at}") for at, one in enumerate(prompt, 1)] if several else [_prompt(prompt)]
+    sampling, opening = Sampling(temperature, top_k, top_p, min_p), Opening(dtype, device, exact)
+    limits = Limits(max_tokens, _strings(stop))
+    session = open_session(model, draft, sampling, opening, method=method, verifier=verifier, policy=policy)
+    if not asked:
+        return []
+    run = session.run(encode(asked, session.target), seed, limits)
+    for _ in run:
+        pass
+    return run.completions if several else run.completions[0]
+
+
+def stream(
+    model: Model,
+    prompt: str | Messages,
+    *,
+    draft: Model | None = None,
+    method: str | None = None,
+    verifier: str | None = None,
+    policy: str | None = None,
+    max_tokens: int = 128,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    seed: int = 0,
+    stop: str | Sequence[str] = (),
+    dtype: str = "auto",
+    device: str = "auto",
+    exact: Exact = "auto",
+) -> Stream:
+    """`generate` for one prompt, piece by piece: never half a character, never a part of a stop string."""
+    check([] if method is None else [method], verifier, policy)
+    sampling, opening = Sampling(temperature, top_k, top_p, min_p), Opening(dtype, device, exact)
+    limits = Limits(max_tokens, _strings(stop))
+    asked = _prompt(prompt)
+    session = open_session(model, draft, sampling, opening, method=method, verifier=verifier, policy=policy)
+    return Stream(session.run(encode([asked], session.target), seed, limits))
+
+
+def _is_messages(prompt: object) -> bool:
+    return isinstance(prompt, list) and bool(prompt) and isinstance(prompt[0], dict)
+
+
+def _prompt(prompt: object, where: str = "the prompt") -> Prompt:
+    return chat_prompt(prompt, where) if _is_messages(prompt) else text_prompt(prompt, where)
+
+
+def _strings(stop: str | Sequence[str]) -> tuple[str, ...]:
+    return (stop,) if isinstance(stop, str) else tuple(stop)

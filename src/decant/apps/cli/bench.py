@@ -1,0 +1,88 @@
+"""`decant bench`: methods raced against plain decoding, on the same prompts, in the same run."""
+
+from typing import Any
+
+import typer
+
+from decant.apps.catalog import check
+from decant.apps.cli import options
+from decant.apps.cli.exits import INTERRUPTED, say, sentences
+from decant.apps.cli.output import check_writable, note, write_json
+from decant.apps.cli.progress import progress
+from decant.apps.cli.reports import show_race
+from decant.apps.cli.start import listed, quieten, use_threads
+from decant.apps.prompts import default_source, read
+
+
+@sentences()
+def bench(
+    model: options.Model,
+    draft: options.Draft = None,
+    prompts: options.Prompts = None,
+    methods: options.Methods = "all",
+    max_tokens: options.MaxTokens = 128,
+    temperature: options.Measured = 0.0,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    batch: options.Batch = 1,
+    repeat: options.Repeat = 5,
+    limit: options.Limit = None,
+    seed: options.Seed = 0,
+    verifier: options.Verifier = None,
+    policy: options.Policy = None,
+    dtype: options.Dtype = "auto",
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    revision: options.Revision = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+    exact: options.Exact = "auto",
+    widen: options.Widen = None,
+    widen_draft: options.WidenDraft = None,
+    layers: options.Layers = "grow",
+    quiet: options.Quiet = False,
+    json: options.Json = None,
+) -> None:
+    """Race methods against plain decoding.
+
+    A table of tokens/s, acceptance, where the time goes, and whether the text is plain decoding's. Interrupted, it
+    keeps what has finished.
+    """
+    check_writable(json)
+    names = listed(methods)
+    check([] if names == "all" else names, verifier, policy)
+    source = prompts or default_source(model)
+    asked = read(source, limit)
+    quieten(model)
+    use_threads(threads)
+
+    from decant.apps.opening import Opening
+    from decant.apps.sampling import Sampling
+    from decant.apps.trial import Question, prepare
+
+    question = Question(names, source, draft, verifier, policy, max_tokens, batch, seed)
+    opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers)
+    note(f"loading {model}", quiet)
+    trial = prepare(model, question, asked, Sampling(temperature, top_k, top_p, min_p), opening)
+    report: dict[str, Any] = {}
+    try:
+        with progress(quiet) as told:
+            report = trial.race(repeat, told, report.update)
+    except KeyboardInterrupt:
+        if not report:
+            raise
+        _finish(report, json)
+        say(f"interrupted; these are the results of {_finished(report)}")
+        raise typer.Exit(INTERRUPTED) from None
+    _finish(report, json)
+
+
+def _finish(report: dict[str, Any], json: str | None) -> None:
+    if json != "-":
+        show_race(report)
+    write_json(report, json)
+
+
+def _finished(report: dict[str, Any]) -> str:
+    done = report["finished"]
+    return f"{done['repeats']} {'repeat' if done['repeats'] == 1 else 'repeats'} of {done['prompts']} prompts"

@@ -1,0 +1,110 @@
+"""`decant methods`: the catalogue."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
+
+from decant.apps import catalog
+from decant.apps.cli import options
+from decant.apps.cli.exits import sentences
+from decant.apps.cli.output import check_writable, write, write_json
+from decant.apps.cli.start import quieten
+from decant.apps.knobs import build, knobs_of, split
+
+ROLES: Final[Mapping[str, tuple[str, Mapping[str, catalog.Part]]]] = {
+    "drafters": ("who guesses", catalog.DRAFTERS),
+    "verifiers": ("who judges (--verifier)", catalog.VERIFIERS),
+    "policies": ("how much to guess (--policy)", catalog.POLICIES),
+    "samplers": ("what is done to logits (--temperature, --top-k, --top-p, --min-p)", catalog.SAMPLERS),
+    "constraints": ("what may come next", catalog.CONSTRAINTS),
+}
+
+PROMISES: Final = {
+    "tokens": "exact: the same seed gives plain decoding's very tokens",
+    "distribution": "exact: plain decoding's distribution (at temperature 0 its very tokens)",
+    None: "not exact",
+}
+
+
+@sentences()
+def methods(json: options.Json = None) -> None:
+    """What there is to choose from: methods and their parts, whether they are exact, what they need, who found them."""
+    check_writable(json)
+    quieten()
+    listed = catalogue()
+    if json != "-":
+        _print(listed)
+    write_json(listed, json)
+
+
+def catalogue() -> dict[str, list[dict[str, Any]]]:
+    """Every table as JSON-ready rows; methods are judged with the default verifier."""
+    return {
+        "methods": [_method(recipe) for recipe in catalog.METHODS.values()],
+        **{role: [_part(row, role) for row in table.values()] for role, (_, table) in ROLES.items()},
+    }
+
+
+def _method(recipe: catalog.Recipe) -> dict[str, Any]:
+    judge = catalog.VERIFIERS[catalog.DEFAULT_VERIFIER].get()
+    knobs: dict[str, Any] = {}
+    if recipe.drafter is not None:
+        pace = split(recipe.policy)
+        pacing = catalog.POLICIES[pace.name].get()
+        settings = build(pace, pacing, knobs_of(pacing))
+        knobs = _defaults(catalog.DRAFTERS[recipe.drafter].get()) | {
+            knob: getattr(settings, knob) for knob in _defaults(pacing)
+        }
+    return {
+        "name": recipe.name,
+        "summary": recipe.summary,
+        **_exactness(judge),
+        "needs": recipe.needs or None,
+        "knobs": knobs,
+        "source": recipe.source,
+    }
+
+
+def _part(row: catalog.Part, role: str) -> dict[str, Any]:
+    part = row.get()
+    exactness = {**_exactness(part), "trees": part.trees} if role == "verifiers" else {}
+    needs = row.needs or None
+    return {
+        "name": row.name,
+        "summary": row.summary,
+        **exactness,
+        "needs": needs,
+        "knobs": _defaults(part),
+        "source": row.source,
+    }
+
+
+def _exactness(verifier: Any) -> dict[str, Any]:
+    from decant.apps.compose import promise
+
+    return {"exact": verifier.exact, "promise": promise(verifier, certain=False)}
+
+
+def _defaults(part: Callable[..., Any]) -> dict[str, Any]:
+    """Knobs that a name can set, with their defaults; how a draft model draws is the verifier's business."""
+    knobs = knobs_of(part, dict.fromkeys(catalog.WIRED))
+    return {field.name: field.default for field in fields(part) if field.name in knobs} if is_dataclass(part) else {}
+
+
+def _print(listed: dict[str, list[dict[str, Any]]]) -> None:
+    titles = {
+        "methods": f"what --method takes; verified by {catalog.DEFAULT_VERIFIER} unless --verifier says otherwise"
+    }
+    titles |= {role: title for role, (title, _) in ROLES.items()}
+    for role, rows in listed.items():
+        write(f"{role}: {titles[role]}\n")
+        for row in rows:
+            write(f"  {row['name']:<16} {row['summary']}\n")
+            details = [PROMISES[row["promise"]]] if "promise" in row else []
+            details += [f"needs {row['needs']}"] if row["needs"] else []
+            details += (
+                ["knobs " + " ".join(f"{knob}={value}" for knob, value in row["knobs"].items())] if row["knobs"] else []
+            )
+            details += [row["source"]]
+            write("".join(f"{'':<19}{detail}\n" for detail in details))
+        write("\n")

@@ -1,0 +1,41 @@
+"""Options that several verbs share: name, default type and help, written once."""
+
+from typing import Annotated, Literal
+
+import typer
+
+Exactness = Literal["auto", "on", "off"]
+Growth = Literal["grow", "keep"]
+
+Model = Annotated[str, typer.Argument(help="A Hub id, a folder in Hugging Face format, or house:target.")]
+Draft = Annotated[str | None, typer.Option(help="Draft model; by default the one that the model's decant.json names.")]
+Method = Annotated[str | None, typer.Option(help="How to decode: a name of `decant methods`, as name:knob=value.")]
+Methods = Annotated[str, typer.Option(help="Methods to compare, with commas between, each name:knob=value; or all.")]
+Verifier = Annotated[str | None, typer.Option(help="Who judges guesses (coupled: the same seed, the same text).")]
+Policy = Annotated[str | None, typer.Option(help="How much to guess: fixed, additive, confidence; as name:knob=value.")]
+Prompts = Annotated[
+    str | None, typer.Option(help="A JSONL or text file, - for standard input, or house:tasks|code|copy.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first prompts of the file.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="New tokens of a request, at most.")]
+Temperature = Annotated[float | None, typer.Option(min=0, help="0 is greedy; by default the model's own setting.")]
+Measured = Annotated[float, typer.Option("--temperature", min=0, help="0 is greedy.")]
+TopK = Annotated[int | None, typer.Option(min=0, help="Only the k likeliest tokens; 0 keeps all.")]
+TopP = Annotated[float | None, typer.Option(help="Only the likeliest tokens of this mass.")]
+MinP = Annotated[float | None, typer.Option(help="Only tokens this many times as likely as the likeliest.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same text.")]
+Batch = Annotated[int, typer.Option(min=1, help="Prompts decoded together.")]
+Repeat = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
+Dtype = Annotated[str, typer.Option(help="auto (config.json's), float32, bfloat16 or float16.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default one a core.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run Python code that the model brings.")]
+Exact = Annotated[Exactness, typer.Option(help="Bit-equal to plain decoding: auto is on where it is cheap.")]
+Widen = Annotated[str | None, typer.Option(help="Measure at this size (0.4B): enlarge, and keep what the model says.")]
+WidenDraft = Annotated[str | None, typer.Option(help="Enlarge the draft to this size (0.02B).")]
+Layers = Annotated[Growth, typer.Option(help="With --widen: grow depth too, or keep it.")]
+Json = Annotated[
+    str | None, typer.Option("--json", help="Write the result to this file as JSON; - is standard output.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on standard error but errors.")]

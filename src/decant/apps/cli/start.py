@@ -1,0 +1,36 @@
+"""What every verb does before it loads a model."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from decant.errors import BadInput
+
+
+def quieten(model: str = "") -> None:
+    """Keep other packages' warnings and bars off the terminal; the bars of a download from the Hub stay."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if model.startswith("house:") or Path(model).expanduser().exists() or not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def use_threads(threads: int | None) -> None:
+    """Compute with this many CPU threads."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def listed(methods: str) -> list[str] | str:
+    """`a,b:knob=1` taken apart; "all" stays. Raises BadInput where nothing is named."""
+    if methods.strip() == "all":
+        return "all"
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    if not names:
+        raise BadInput(f"--methods {methods!r} names nothing; give names of `decant methods`, commas between, or all")
+    return names

@@ -1,0 +1,141 @@
+"""From a name to a method with its parts in place."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from decant.apps.catalog import (
+    DEFAULT_VERIFIER,
+    DRAFTERS,
+    METHODS,
+    NEEDS_DRAFT,
+    NEEDS_TREES,
+    POLICIES,
+    VERIFIERS,
+    Part,
+    Recipe,
+    pick,
+)
+from decant.apps.knobs import build, knobs_of, split
+from decant.constraints.unconstrained import Unconstrained
+from decant.decoders.autoregressive import Autoregressive
+from decant.decoders.method import Method, Promise
+from decant.decoders.speculative import Speculative
+from decant.errors import BadInput, DecantError, IncompatibleParts
+from decant.models.load import Loaded
+from decant.protocols import Policy, Verifier, Warp
+
+
+def plain(target: Loaded, warp: Warp) -> Method:
+    """Plain decoding, against which every method is measured."""
+    return Method("plain", Autoregressive(target.model, warp, Unconstrained()), "tokens")
+
+
+def compose(
+    spec: str,
+    target: Loaded,
+    draft: Loaded | None,
+    warp: Warp,
+    *,
+    verifier: str | None = None,
+    policy: str | None = None,
+) -> Method:
+    """The method `spec`, which is `name` or `name:knob=value:...`; knobs are the drafter's or its policy's.
+
+    Raises UnknownMethod, BadInput for a knob, IncompatibleParts for parts that can never work together.
+    """
+    wanted = split(spec)
+    recipe = pick(METHODS, wanted.name, "method")
+    if recipe.drafter is None:
+        build(wanted, lambda: None, {})
+        return plain(target, warp)
+    judge: Verifier = _part(VERIFIERS, verifier or DEFAULT_VERIFIER, "verifier")
+    _refuse(recipe, target, draft, judge, verifier or DEFAULT_VERIFIER)
+    guesser = pick(DRAFTERS, recipe.drafter, "drafter").get()
+    pace = split(policy or recipe.policy)
+    pace_class = pick(POLICIES, pace.name, "policy").get()
+    given: dict[str, Any] = {}
+    if draft is not None and recipe.needs == NEEDS_DRAFT:
+        given = {"model": draft.model, "coupled": judge.seeded}
+    drafter_knobs, policy_knobs = knobs_of(guesser, given), knobs_of(pace_class)
+    mine, his = wanted.parted(drafter_knobs, policy_knobs)
+    pacing: Policy[Any] = build(pace.joined(his), pace_class, policy_knobs)
+    decoder = Speculative(
+        target.model, build(mine, guesser, drafter_knobs, given), judge, pacing, warp, Unconstrained()
+    )
+    return Method(spec, decoder, promise(judge, _certain(warp, target.model.vocab)))
+
+
+def applicable(
+    names: Iterable[str] | str,
+    target: Loaded,
+    draft: Loaded | None,
+    warp: Warp,
+    *,
+    verifier: str | None = None,
+    policy: str | None = None,
+) -> tuple[list[Method], list[tuple[str, str]]]:
+    """Methods to compare, plain left out, and (name, reason) of those that cannot run here.
+
+    names: "all" is every row of the table, and what it cannot run is skipped; a name that was asked for is refused.
+    """
+    if names != "all":
+        asked = [name for name in names if split(name).name != "plain"]
+        return [compose(name, target, draft, warp, verifier=verifier, policy=policy) for name in asked], []
+    methods: list[Method] = []
+    skipped: list[tuple[str, str]] = []
+    for name, recipe in METHODS.items():
+        if recipe.drafter is None:
+            continue
+        try:
+            methods.append(compose(name, target, draft, warp, verifier=verifier, policy=policy))
+        except DecantError as error:
+            skipped.append((name, str(error)))
+    return methods, skipped
+
+
+def promise(verifier: Verifier, certain: bool) -> Promise | None:
+    """Tokens where the verifier follows the seed, or where the warped target leaves nothing to chance."""
+    if not verifier.exact:
+        return None
+    return "tokens" if verifier.seeded or certain else "distribution"
+
+
+def default_method(draft: Loaded | None) -> str:
+    """What `generate` decodes with: the draft model if there is one."""
+    return "prompt-lookup" if draft is None else "draft-model"
+
+
+def _part(table: Mapping[str, Part], spec: str, role: str) -> Any:
+    wanted = split(spec)
+    made = pick(table, wanted.name, role).get()
+    return build(wanted, made, knobs_of(made))
+
+
+def _refuse(recipe: Recipe, target: Loaded, draft: Loaded | None, judge: Verifier, verifier: str) -> None:
+    """Raise for what can be known to fail before a token is drafted."""
+    if recipe.needs == NEEDS_DRAFT:
+        if draft is None:
+            raise BadInput(f"{recipe.name} needs a draft model and {target.name} names none; give one with --draft")
+        if not target.same_tokenizer(draft):
+            raise IncompatibleParts(
+                f"the tokenizers of {target.name} and {draft.name} differ, and drafting across vocabularies is not "
+                f"supported yet; take a draft of the same tokenizer, or prompt-lookup, which needs none"
+            )
+    if recipe.needs == NEEDS_TREES:
+        if not target.model.trees:
+            raise IncompatibleParts(
+                f"{recipe.name} drafts trees, but {target.name} cannot score one; take a drafter of chains "
+                f"(prompt-lookup, draft-model)"
+            )
+        if not judge.trees:
+            raise IncompatibleParts(
+                f"{recipe.name} drafts trees, but {verifier} verifies chains; take the verifier coupled"
+            )
+
+
+def _certain(warp: Warp, vocab: int) -> bool:
+    """Whether `warp` leaves one token even of a flat row, the hardest case for every cut."""
+    return int((warp(torch.zeros(1, vocab)) > -math.inf).sum()) == 1

@@ -1,0 +1,65 @@
+"""The shipped pair, loaded once, for a sample, a race and certificates."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+
+from decant.apps.compose import compose
+from decant.apps.opening import Opening
+from decant.apps.prompts import Prompt, encode
+from decant.apps.sampling import Sampling
+from decant.apps.session import Limits, Session
+from decant.apps.trial import Progress, Question, Trial, prepare
+from decant.models.load import Loaded
+from decant.models.machine import fast_bfloat16
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """Models in exact mode, in the dtype that is fast on this machine, and held-out prompts."""
+
+    target: Loaded
+    draft: Loaded | None
+    prompts: list[Prompt]
+    source: str
+    max_tokens: int
+    seed: int
+
+    @classmethod
+    def load(cls, model: str, prompts: list[Prompt], source: str, max_tokens: int, seed: int) -> "Demonstration":
+        """`model` and the draft that it names."""
+        dtype = "auto" if torch.cuda.is_available() or fast_bfloat16() else "float32"
+        target, draft = Opening(dtype=dtype, exact="on").pair(model, None, ["all"])
+        return cls(target, draft, prompts, source, max_tokens, seed)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Of the target."""
+        return self.target.facts()
+
+    def spell(self, ids: list[int]) -> str:
+        """Ids as text."""
+        return self.target.decode(ids)
+
+    def sample(self) -> Iterator[str]:
+        """The greedy answer to the first prompt, piece by piece."""
+        sampling = Sampling(temperature=0.0)
+        method = compose("draft-model", self.target, self.draft, sampling.warp())
+        session = Session(self.target, self.draft, method, sampling)
+        for [piece] in session.run(encode(self.prompts[:1], self.target), self.seed, Limits(self.max_tokens)):
+            yield piece
+
+    def race(self, prompts: int, repeat: int, progress: Progress) -> dict[str, Any]:
+        """All methods on the first `prompts` prompts, greedily."""
+        return self._trial(self.prompts[:prompts], 0.0).race(repeat, progress)
+
+    def certify(self, temperature: float, progress: Progress) -> dict[str, Any]:
+        """Whether every method says plain decoding's very tokens."""
+        return self._trial(self.prompts, temperature).certify(0, progress)
+
+    def _trial(self, prompts: list[Prompt], temperature: float) -> Trial:
+        question = Question("all", self.source, self.draft, max_tokens=self.max_tokens, seed=self.seed)
+        return prepare(self.target, question, prompts, Sampling(temperature=temperature), Opening())

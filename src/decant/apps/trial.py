@@ -1,0 +1,130 @@
+"""Everything that a comparison needs, in place: models, prompts, methods. Raced by `bench`, certified by `prove`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from decant.apps.catalog import DEFAULT_VERIFIER
+from decant.apps.compose import applicable, plain
+from decant.apps.opening import Opening
+from decant.apps.prompts import Prompt, encode
+from decant.apps.sampling import Sampling
+from decant.bench import run as race
+from decant.decoders.method import Method
+from decant.decoders.workload import Workload
+from decant.errors import IncompatibleParts
+from decant.models.load import Loaded
+from decant.models.machine import machine
+from decant.prove import run as prove
+
+Progress = Callable[[int, int, str], None]
+"""(done, total, what is under way)"""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is compared, still in the user's words.
+
+    methods: specs, or "all".
+    source:  where the prompts came from, for the report.
+    """
+
+    methods: Sequence[str] | str
+    source: str
+    draft: Any = None
+    verifier: str | None = None
+    policy: str | None = None
+    max_tokens: int = 128
+    batch: int = 1
+    seed: int = 0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A question with its parts loaded.
+
+    skipped: (name, reason) of the methods that cannot run here.
+    """
+
+    question: Question
+    target: Loaded
+    draft: Loaded | None
+    sampling: Sampling
+    methods: list[Method]
+    skipped: list[tuple[str, str]]
+    workload: Workload
+
+    @property
+    def exact_plain(self) -> Method:
+        """Plain decoding in exact mode; as loaded, where exact mode cannot be had."""
+        try:
+            target = self.target.exactly(True)
+        except IncompatibleParts:
+            target = self.target
+        return plain(target, self.sampling.warp())
+
+    @property
+    def fastest_plain(self) -> Method:
+        """Plain decoding at its fastest: no row is filled up for exactness."""
+        return plain(self.target.exactly(False), self.sampling.warp())
+
+    def race(
+        self, repeat: int, progress: Progress, partial: Callable[[dict[str, Any]], None] = lambda report: None
+    ) -> dict[str, Any]:
+        """The report of `bench`; `partial` gets what there is of it as it grows."""
+        return race(
+            self.target,
+            [self.fastest_plain, *self.methods],
+            self.workload,
+            exact_plain=self.exact_plain,
+            repeat=repeat,
+            skipped=self.skipped,
+            settings=self.settings(),
+            machine=machine(),
+            progress=progress,
+            partial=partial,
+        )
+
+    def certify(
+        self, samples: int, progress: Progress, partial: Callable[[dict[str, Any]], None] = lambda report: None
+    ) -> dict[str, Any]:
+        """The certificate of `prove`; plain decoding is compared in the mode that was loaded."""
+        return prove(
+            self.target,
+            plain(self.target, self.sampling.warp()),
+            self.methods,
+            self.workload,
+            samples=samples,
+            skipped=self.skipped,
+            settings=self.settings(),
+            machine=machine(),
+            progress=progress,
+            partial=partial,
+        )
+
+    def settings(self) -> Mapping[str, Any]:
+        """Enough to run it again, beside what the workload says of itself."""
+        asked = self.question
+        return {
+            "source": asked.source,
+            "draft": None if self.draft is None else self.draft.facts(),
+            "verifier": asked.verifier or DEFAULT_VERIFIER,
+            "policy": asked.policy,
+            **self.sampling.facts(),
+        }
+
+
+def prepare(model: Any, question: Question, prompts: list[Prompt], sampling: Sampling, opening: Opening) -> Trial:
+    """Load, encode and compose. Raises what the user can mend before anything is decoded."""
+    names = [question.methods] if isinstance(question.methods, str) else question.methods
+    target, draft = opening.pair(model, question.draft, names)
+    ids = encode(prompts, target, question.max_tokens)
+    settled = sampling.settled({})
+    methods, skipped = applicable(
+        question.methods, target, draft, settled.warp(), verifier=question.verifier, policy=question.policy
+    )
+    device = target.model.network.device
+    workload = Workload(ids, question.max_tokens, question.batch, question.seed, target.ends, device)
+    return Trial(question, target, draft, settled, methods, skipped, workload)

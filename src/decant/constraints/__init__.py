@@ -1,0 +1,1 @@
+"""What may come next, on every node of a tree, one constraint a file."""

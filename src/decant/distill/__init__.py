@@ -1,0 +1,1 @@
+"""Distillation and training: the trainer, and what later stands around it."""

@@ -1,0 +1,1 @@
+"""Who guesses what the target will say next, one drafter a file."""

@@ -1,0 +1,182 @@
+"""Rebuild the house from nothing: tokenizer, target, draft, prompts, evaluation, model cards.
+
+    python -m decant.house.build [--out FOLDER] [--minutes N] [--only PART] [--threads N]
+
+Made for 90 minutes on 2 cores; `--minutes` scales the number of training tokens. Checkpoints live under
+$DECANT_HOME/house (default ~/.cache/decant/house) and every stage resumes from there.
+"""
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from decant.distill.trainer import Settings, train
+from decant.house import HOME, card, corpus, evaluate, questions, tasks, tokenizer
+from decant.house.mixture import Mixture, Phase, encode_code
+from decant.models import build as models
+
+TOKENS: Final = {"target": 5_700_000, "draft": 8_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
+ROW_TOKENS: Final = {"target": 2048, "draft": 4096, "refine": 4096}  # in one step
+PEAKS: Final = {"target": 1.5e-3, "draft": 4e-3, "refine": 1.5e-3}
+EACH: Final = 60  # held-out instances of a task
+AFTER: Final = {"target": "", "draft": ", the last part by forward KL to house:target"}
+LENGTHS: Final = ((512, 0.72), (1024, 0.24), (2048, 0.04))  # share of the tokens at each length
+EXPORT_SECONDS: Final = 600
+TOKENIZER_INSTANCES: Final = 4000
+
+
+def spec(name: str, words: Tokenizer) -> models.LlamaSpec:
+    """The shape of a house model."""
+    *ends, pad = tokenizer.ids(words, tokenizer.END, tokenizer.END_OF_TEXT, tokenizer.PAD)
+    if name == "target":
+        return models.LlamaSpec(tokenizer.VOCAB, 256, 6, 8, 4, 688, eos=tuple(ends), pad=pad)
+    return models.LlamaSpec(tokenizer.VOCAB, 96, 2, 3, 3, 192, eos=tuple(ends), pad=pad)
+
+
+def settings(name: str, minutes: float) -> Settings:
+    """Steps in proportion to the minutes; rates found by short trials."""
+    steps = max(round(TOKENS[name] * minutes / 90 / ROW_TOKENS[name]), 1)
+    return Settings(
+        steps, PEAKS[name], warmup=min(100, steps // 10), decay=0.3, betas=(0.9, 0.98), weight_decay=0.05, save_every=50
+    )
+
+
+def phases(name: str, steps: int) -> list[Phase]:
+    """Short sequences first, long ones during the decay."""
+    return [Phase(round(steps * share), ROW_TOKENS[name] // length, length) for length, share in LENGTHS]
+
+
+def workshop(minutes: float) -> Path:
+    """Where checkpoints live; builds of different lengths do not share any."""
+    home = Path(os.environ.get("DECANT_HOME", Path.home() / ".cache" / "decant"))
+    return home / "house" / f"{minutes:g}-minutes"
+
+
+def prepare(shop: Path) -> tuple[Tokenizer, np.ndarray]:
+    """Train the tokenizer and encode the training code, or read both back."""
+    words_file, code_file = shop / "tokenizer.json", shop / "code.npy"
+    if words_file.exists() and code_file.exists():
+        return Tokenizer.from_file(str(words_file)), np.load(code_file)
+    shop.mkdir(parents=True, exist_ok=True)
+    texts = [document.text for document in corpus.documents(held_out=False)]
+    rng = random.Random(0)
+    drawn = (tasks.draw_any(rng, corpus.functions(held_out=False)) for _ in range(TOKENIZER_INSTANCES))
+    words = tokenizer.train([*texts, *(tokenizer.chat(one.prompt) + one.answer for one in drawn)])
+    code = encode_code(words, texts)
+    words.save(str(words_file))
+    np.save(code_file.with_suffix(".part.npy"), code)
+    os.replace(code_file.with_suffix(".part.npy"), code_file)
+    return words, code
+
+
+def export(model: models.Llama, words: Tokenizer, folder: Path) -> None:
+    """A model folder in Hugging Face format."""
+    models.save_folder(model, folder)
+    tokenizer.write_folder(words, folder)
+
+
+def exporting(model: models.Llama, words: Tokenizer, folder: Path) -> Callable[[int], None]:
+    """After a checkpoint, refresh the exported folder if the last one is older than `EXPORT_SECONDS`."""
+    last = time.monotonic()
+
+    def saved(step: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > EXPORT_SECONDS:
+            last = time.monotonic()
+            export(model, words, folder)
+            sys.stderr.write(f"exported step {step} to {folder}\n")
+
+    return saved
+
+
+def train_one(name: str, minutes: float, shop: Path) -> models.Llama:
+    """Train one house model on the mixture, or finish what a checkpoint began."""
+    words, code = prepare(shop)
+    model = models.untrained(spec(name, words), seed=0)
+    knobs = settings(name, minutes)
+    mixture = Mixture(words, code, corpus.functions(held_out=False), phases(name, knobs.steps))
+
+    def loss(ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
+        return models.next_token_nats(model, ids_BT, weights_BT)
+
+    train(model, loss, mixture.batch, knobs, shop / name, exporting(model, words, shop / "export" / name))
+    export(model, words, shop / "export" / name)
+    return model
+
+
+def refine(draft: models.Llama, target: models.Llama, minutes: float, shop: Path) -> None:
+    """Move the trained draft towards the target's distribution: forward KL where the mixture has weight."""
+    words, code = prepare(shop)
+    knobs = settings("refine", minutes)
+    shape = phases("refine", knobs.steps)
+    mixture = Mixture(words, code, corpus.functions(held_out=False), shape, seed=1)
+
+    def loss(ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
+        return models.divergence_nats(target, draft, ids_BT, weights_BT)
+
+    train(draft, loss, mixture.batch, knobs, shop / "refine")
+
+
+def finish(name: str, model: models.Llama, out: Path, shop: Path, tokens: int) -> card.Measured:
+    """Write a model folder with its card, after measuring what the written weights can do."""
+    words, code = prepare(shop)
+    folder = out / name
+    export(model, words, folder)
+    written = models.load_folder(folder).eval()
+    matches = evaluate.exact_match(written, words, EACH)
+    measured = card.Measured(tokens, matches, EACH, evaluate.code_loss(written, words, code), AFTER[name])
+    card.write(folder, name, measured)
+    if name == "target":
+        models.add_settings(folder, "decant.json", {"draft": "house:draft"})
+    return measured
+
+
+def build(minutes: float, out: Path, shop: Path) -> dict[str, card.Measured]:
+    """All of it; every stage continues where an interrupted build stopped."""
+    words, _ = prepare(shop)
+    questions.write(out / "prompts", words)
+    target = train_one("target", minutes, shop)
+    draft = train_one("draft", minutes, shop)
+    refine(draft, target, minutes, shop)
+    read = {name: settings(name, minutes).steps * ROW_TOKENS[name] for name in TOKENS}
+    return {
+        "target": finish("target", target, out, shop, read["target"]),
+        "draft": finish("draft", draft, out, shop, read["draft"] + read["refine"]),
+    }
+
+
+def main() -> int:
+    """The command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m decant.house.build", description="Rebuild the house models.")
+    parser.add_argument("--out", type=Path, default=HOME, help="where the house is written")
+    parser.add_argument("--minutes", type=float, default=90, help="scales the training tokens")
+    parser.add_argument("--only", choices=("target", "draft"), help="train one model and stop")
+    parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 4))
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    shop = workshop(asked.minutes)
+    try:
+        if asked.only:
+            train_one(asked.only, asked.minutes, shop)
+            return 0
+        for name, measured in build(asked.minutes, asked.out, shop).items():
+            shares = "  ".join(f"{task} {share:.3f}" for task, share in measured.matches.items())
+            sys.stdout.write(f"house:{name}  {shares}  code {measured.code.nats_per_token:.3f} nats a token\n")
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; the same command continues from the checkpoints in {shop}\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""How much to guess next, one policy a file."""

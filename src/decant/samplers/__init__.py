@@ -1,0 +1,1 @@
+"""Warps: what a sampler does to logits, one function a file. Compose them with `chain`."""

@@ -1,0 +1,71 @@
+"""The catalogue and the folders hold the same methods, and say the same of them."""
+
+import ast
+import inspect
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from decant.apps import catalog
+from decant.apps.knobs import build, knobs_of, split
+from decant.errors import UnknownMethod
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "decant"
+ROOMS = {
+    "drafters": catalog.DRAFTERS,
+    "verifiers": catalog.VERIFIERS,
+    "policies": catalog.POLICIES,
+    "samplers": catalog.SAMPLERS,
+    "constraints": catalog.CONSTRAINTS,
+}
+PARTS = [(room, part) for room, table in ROOMS.items() for part in table.values()]
+PART_IDS = [f"{room}/{part.name}" for room, part in PARTS]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_method_file_is_in_the_catalogue(room: str) -> None:
+    files = {file.stem.replace("_", "-") for file in (PACKAGE / room).glob("[a-z]*.py")}
+    assert files
+    assert files == set(ROOMS[room])
+
+
+@pytest.mark.parametrize(("room", "part"), PARTS, ids=PART_IDS)
+def test_every_row_leads_to_its_file(room: str, part: catalog.Part) -> None:
+    file = Path(inspect.getfile(part.get()))
+    assert file == PACKAGE / room / f"{part.name.replace('-', '_')}.py"
+
+
+@pytest.mark.parametrize(("room", "part"), PARTS, ids=PART_IDS)
+def test_a_row_cites_what_its_file_cites(room: str, part: catalog.Part) -> None:
+    docstring = ast.get_docstring(ast.parse(Path(inspect.getfile(part.get())).read_text())) or ""
+    source = docstring.partition("Source:")[2]
+    assert part.source
+    assert set(re.findall(r"\d{4}\.\d{5}", part.source)) <= set(re.findall(r"\d{4}\.\d{5}", source))
+
+
+@pytest.mark.parametrize("method", catalog.METHODS.values(), ids=lambda method: method.name)
+def test_every_method_is_made_of_parts_that_exist(method: catalog.Recipe) -> None:
+    if method.drafter is None:
+        assert method.name == "plain"
+        return
+    assert method.needs == catalog.DRAFTERS[method.drafter].needs
+    policy = split(method.policy)
+    made = catalog.POLICIES[policy.name].get()
+    assert isinstance(build(policy, made, knobs_of(made)), made)
+
+
+def test_every_drafter_is_a_method() -> None:
+    assert {method.drafter for method in catalog.METHODS.values()} - {None} == set(catalog.DRAFTERS)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownMethod, match="no method is called 'prompt_lokup'; did you mean prompt-lookup"):
+        catalog.pick(catalog.METHODS, "prompt_lokup", "method")
+
+
+def test_the_page_of_methods_is_up_to_date() -> None:
+    lines = runpy.run_path(str(ROOT / "docs" / "methods.py"))["page"]()
+    assert (ROOT / "docs" / "methods.md").read_text() == "\n".join(lines) + "\n", "run `make docs`"

@@ -1,0 +1,67 @@
+"""pyproject.toml, constraints.txt and the contracts agree with one another and with the folders."""
+
+import ast
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ASKED = [
+    Requirement(line)
+    for lines in (
+        PROJECT["project"]["dependencies"],
+        *PROJECT["project"]["optional-dependencies"].values(),
+        PROJECT["build-system"]["requires"],
+    )
+    for line in lines
+]
+PINS = {
+    canonicalize_name(line.split("==")[0]): Version(line.split("==")[1])
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+}
+ALLOWED_CORE = {"torch", "transformers", "tokenizers", "safetensors", "numpy", "typer", "rich", "pydantic"}
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.name)
+def test_every_dependency_is_pinned_within_its_range(asked: Requirement) -> None:
+    assert PINS[canonicalize_name(asked.name)] in asked.specifier
+
+
+def test_pins_name_no_build() -> None:
+    assert not [name for name, pin in PINS.items() if pin.local], "a pin like 2.13.0+cpu installs from one index only"
+
+
+def test_the_core_stays_small() -> None:
+    assert {Requirement(line).name for line in PROJECT["project"]["dependencies"]} <= ALLOWED_CORE
+
+
+def test_the_core_is_what_is_imported() -> None:
+    imported: set[str] = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    foreign = imported - sys.stdlib_module_names - {"decant"}
+    assert foreign == {Requirement(line).name for line in PROJECT["project"]["dependencies"]}
+
+
+def test_every_contract_names_every_room_that_it_is_about() -> None:
+    rooms = {folder.name for folder in (ROOT / "src" / "decant").iterdir() if (folder / "__init__.py").exists()}
+    modules = {file.stem for file in (ROOT / "src" / "decant").glob("[a-z]*.py")}
+    contracts = {contract["name"]: contract for contract in PROJECT["tool"]["importlinter"]["contracts"]}
+    barred = {name.split(".")[1] for name in contracts["only models/ knows transformers"]["source_modules"]}
+    assert barred == (rooms | modules) - {"models"}
+    apart = {name.split(".")[1] for name in contracts["one method does not import another"]["modules"]}
+    chosen = {
+        name.split(".")[1] for name in contracts["decoders compose parts, they do not choose them"]["forbidden_modules"]
+    }
+    assert apart == chosen - {"models"}

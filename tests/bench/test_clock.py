@@ -1,0 +1,89 @@
+"""A clock changes nothing but the ledger."""
+
+import pytest
+import torch
+
+from decant.bench.clock import Ledger, timed
+from decant.constraints.unconstrained import Unconstrained
+from decant.decoders.autoregressive import Autoregressive
+from decant.decoders.speculative import Speculative
+from decant.decoders.workload import Workload
+from decant.drafters.draft_model import DraftModel
+from decant.drafters.prompt_lookup import PromptLookup
+from decant.drafters.token_recycling import TokenRecycling
+from decant.noise import Noise
+from decant.policies.additive import Additive
+from decant.policies.fixed import Fixed
+from decant.protocols import Learner
+from decant.samplers.temperature import temperature
+from decant.testing.markov import MarkovLM
+from decant.verifiers.coupled import Coupled
+
+LM = MarkovLM.random(vocab=11, seed=0)
+WORK = Workload([[1, 2, 3], [4], [5, 6, 5, 6]], max_tokens=20, batch=2, seed=3, ends=frozenset({7}))
+DRAFTERS = {
+    "model": DraftModel(LM.blurred(seed=1)),
+    "lookup": PromptLookup(),
+    "recycling": TokenRecycling(top=3, nodes=6),
+}
+
+
+def decoder(drafter: str) -> Speculative:
+    return Speculative(LM, DRAFTERS[drafter], Coupled(), Additive(initial=3), temperature(0.8), Unconstrained())
+
+
+def texts(decoder: object) -> list[list[int]]:
+    return [output.tokens for _, outputs in WORK.decode(decoder) for output in outputs]
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_a_clock_changes_no_token(drafter: str) -> None:
+    ledger = Ledger(torch.device("cpu"))
+    assert texts(timed(decoder(drafter), ledger)) == texts(decoder(drafter))
+    assert ledger.draft > 0
+    assert ledger.target > 0
+    assert ledger.prefill > 0
+    assert len(ledger.rounds) == ledger.calls > 0
+    assert sum(len(one.tokens_BN) for one in ledger.rounds) == ledger.turns
+    assert len(ledger.first) == len(WORK.groups())
+    assert all(seconds > 0 for seconds in ledger.first)
+
+
+def test_plain_decoding_spends_a_call_on_each_token() -> None:
+    ledger = Ledger(torch.device("cpu"))
+    plain = Autoregressive(LM, temperature(0.8), Unconstrained())
+    said = texts(timed(plain, ledger))
+    assert ledger.turns == sum(map(len, said))
+    assert ledger.calls < ledger.turns, "two requests share a call"
+    assert ledger.draft == 0
+
+
+@pytest.mark.parametrize("drafter", DRAFTERS)
+def test_only_a_learner_looks_like_one(drafter: str) -> None:
+    clocked = timed(decoder(drafter), Ledger(torch.device("cpu"))).inner.drafter
+    assert isinstance(clocked, Learner) == isinstance(DRAFTERS[drafter], Learner)
+    assert clocked.taps == DRAFTERS[drafter].taps
+
+
+def test_a_learner_on_a_clock_still_learns() -> None:
+    clocked = timed(
+        Speculative(LM, TokenRecycling(), Coupled(), Fixed(4), temperature(0.8), Unconstrained()),
+        Ledger(torch.device("cpu")),
+    )
+    [group] = Workload([[1, 2, 3]], max_tokens=30).groups()
+    turn = group.decode(clocked)
+    assert clocked.inner.drafter.timed.inner.learnt is None
+    warm = clocked.warmed(turn.state)
+    assert warm.inner.drafter.timed.inner.learnt is not None
+    assert warm.ledger is clocked.ledger
+    before = clocked.ledger.calls
+    group.decode(warm)
+    assert clocked.ledger.calls - before < before, "what was learnt saves target calls on the same prompt"
+
+
+def test_prefill_is_charged_to_nobody_else() -> None:
+    ledger = Ledger(torch.device("cpu"))
+    state = timed(decoder("model"), ledger).start(WORK.groups()[0].prompt_BT, Noise.of([0, 1]))
+    assert ledger.draft == ledger.target == 0 < ledger.prefill
+    timed(decoder("model"), ledger).step(state)
+    assert ledger.target > 0

@@ -1,0 +1,83 @@
+"""Each policy by hand, and its messages. The laws are in tests/laws."""
+
+import pytest
+import torch
+
+from decant.errors import BadInput
+from decant.policies.additive import Additive
+from decant.policies.confidence import Confidence
+from decant.policies.fixed import Fixed
+from decant.types import PAD, Draft, DraftShape, Scores, Verdict
+
+SCORES = Scores(torch.zeros(1, 0, 2))
+
+
+def after(policy: Additive, depths: list[int], draft: Draft, accepted: list[int]) -> list[int]:
+    """Depths after a round in which this many tokens of a chain were kept."""
+    batch = len(depths)
+    verdict = Verdict.of_chain(draft.tokens_BN, torch.tensor(accepted), torch.zeros(batch, dtype=torch.int64))
+    return policy.observe(torch.tensor(depths), draft, verdict, SCORES).tolist()
+
+
+def chain_of(*lengths: int) -> Draft:
+    slots_N = torch.arange(max(lengths))
+    return Draft(torch.where(slots_N < torch.tensor(lengths)[:, None], 1, PAD))
+
+
+def test_fixed() -> None:
+    policy = Fixed(depth=3, width=2, budget=7)
+    assert policy.shape(policy.start(4)) == DraftShape(3, 2, 7)
+
+
+def test_confidence_asks_the_drafter_to_look_at_its_law() -> None:
+    policy = Confidence(depth=7, threshold=0.3)
+    assert policy.shape(policy.start(1)) == DraftShape(7, stop_below=0.3)
+
+
+def test_additive_grows_after_a_sweep_and_shrinks_after_a_refusal() -> None:
+    assert after(Additive(), [5, 5], chain_of(5, 5), [5, 4]) == [7, 4]
+
+
+def test_additive_stays_within_its_bounds() -> None:
+    assert after(Additive(most=6), [5, 1], chain_of(5, 5), [5, 0]) == [6, 1]
+
+
+def test_a_draft_deeper_than_the_wish_is_judged_by_the_wish() -> None:
+    assert after(Additive(), [3, 8], chain_of(6, 6), [4, 5]) == [5, 7]
+
+
+def test_a_short_draft_that_was_kept_is_a_sweep() -> None:
+    assert after(Additive(), [5], chain_of(2), [2]) == [7]
+
+
+def test_a_round_without_a_guess_teaches_nothing() -> None:
+    assert after(Additive(), [5, 5], chain_of(0, 2), [0, 0]) == [5, 4]
+    assert after(Additive(), [5], Draft.nothing(1), [0]) == [5]
+
+
+def test_a_tree_is_as_deep_as_its_deepest_node() -> None:
+    tree = Draft(torch.tensor([[1, 2, 3], [1, 2, PAD]]), torch.tensor([[PAD, PAD, 0]] * 2))
+    verdict = Verdict.of_path(tree.tokens_BN, torch.tensor([[1, PAD], [1, PAD]]), torch.tensor([0, 0]))
+    assert Additive().observe(torch.tensor([5, 5]), tree, verdict, SCORES).tolist() == [4, 7]
+
+
+@pytest.mark.parametrize(("depths", "shape"), [([5], 5), ([1, 9, 4], 4), ([2, 8], 2)])
+def test_a_batch_is_drafted_to_its_median(depths: list[int], shape: int) -> None:
+    assert Additive().shape(torch.tensor(depths)).depth == shape
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Fixed(depth=-1), "depth -1, width 1, budget None; to guess nothing take the method plain"),
+        (lambda: Fixed(width=0), "depth 5, width 0, budget None; to guess nothing take the method plain"),
+        (lambda: Fixed(budget=-2), "depth 5, width 1, budget -2; to guess nothing take the method plain"),
+        (lambda: Additive(initial=0), "got initial 0, most 16, up 2, down 1"),
+        (lambda: Additive(initial=9, most=8), "got initial 9, most 8, up 2, down 1"),
+        (lambda: Confidence(threshold=1.5), "got depth 10, threshold 1.5; 0 never stops early"),
+    ],
+)
+def test_messages(make, message: str) -> None:
+    with pytest.raises(BadInput) as raised:
+        make()
+    assert str(raised.value).endswith(message)
