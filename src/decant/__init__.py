@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from decant.samplers.top_k import top_k
     from decant.samplers.top_p import top_p
 
-__version__: Final = "0.1.0"
+    __version__: str
 
 _HOMES: Final = {
     "Autoregressive": "decant.decoders.autoregressive",
@@ -69,12 +69,24 @@ __all__ = [  # noqa: RUF022  (the order of use)
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its home and keep it."""
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"decant has no {name!r}; it has {', '.join(sorted(__all__))}")
     home = _HOMES[name]
     found = getattr(import_module(home), name) if home else import_module(f"decant.{name}")
     globals()[name] = found
     return found
+
+
+def _version() -> str:
+    """Of the installed package: pyproject.toml says it, once."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("decant")
+    except PackageNotFoundError:
+        return "0+not.installed"
 
 
 def __dir__() -> list[str]:

@@ -50,8 +50,9 @@ class Taps:
 class DraftShape:
     """How much to guess next: `depth` levels, `width` children each, at most `budget` nodes (None: no limit).
 
-    stop_below: a drafter with a law stops its chain *after* a node whose law's largest probability is lower. It looks
-        at the law, never at the token: dropping a token because it was unlikely biases the output (card 0.8).
+    stop_below: a drafter with a law stops its chain *after* a node whose law, before any warp (a greedy one is always
+        certain), has no larger probability. It looks at the law, never at the token: dropping a token because it was
+        unlikely biases the output.
     """
 
     depth: int

@@ -8,7 +8,7 @@ from decant.house import tokenizer as words
 from decant.models.build import LlamaSpec, add_settings, save_folder, untrained
 from decant.models.load import Loaded, load
 
-CONTEXT = 256
+CONTEXT = 1024
 LINES = [f"Take {a}, then add {b}. The answer is {a + b}.\nNaïve café, 日本語.\n" for a in range(30) for b in range(5)]
 
 

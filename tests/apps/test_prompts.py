@@ -114,17 +114,17 @@ def test_turns_are_raw_text_where_there_is_no_template(target, monkeypatch):
 
 
 def test_a_prompt_longer_than_the_context_is_refused_with_numbers(target):
-    long = text_prompt("Take 1 " * 300, "p.txt line 4")
+    long = text_prompt("Take 1 " * 1200, "p.txt line 4")
     count = len(target.encode(long.text))
-    assert count > 256
-    with pytest.raises(BadInput, match=rf"p\.txt line 4 has {count:,} tokens, but the context of .* holds 256"):
+    assert count > 1024
+    with pytest.raises(BadInput, match=rf"p\.txt line 4 has {count:,} tokens, but the context of .* holds 1,024"):
         encode([long], target)
 
 
 def test_a_prompt_that_leaves_too_little_room_is_refused_with_numbers(target):
     prompt = text_prompt("Take 1", "p.txt line 1")
     count = len(target.encode("Take 1"))
-    assert encode([prompt], target, 256 - count) == [target.encode("Take 1")]
-    message = f"has {count} tokens and 256 more were asked for, .* ask for at most {256 - count} tokens"
+    assert encode([prompt], target, 1024 - count) == [target.encode("Take 1")]
+    message = f"has {count} tokens and 1,024 more were asked for, .* ask for at most {1024 - count:,} tokens"
     with pytest.raises(BadInput, match=message):
-        encode([prompt], target, 256)
+        encode([prompt], target, 1024)

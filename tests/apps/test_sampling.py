@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from decant.apps.compose import warp_of
 from decant.apps.sampling import Sampling
 from decant.errors import BadInput
 from decant.samplers.min_p import min_p
@@ -31,13 +32,13 @@ def test_values_out_of_range_are_refused(settings, message):
 
 
 def test_temperature_zero_is_argmax():
-    warped_XV = Sampling(temperature=0.0, top_k=5).warp()(LOGITS_XV)
+    warped_XV = warp_of(Sampling(temperature=0.0, top_k=5))(LOGITS_XV)
     assert torch.equal(warped_XV.isfinite().sum(-1), torch.ones(4, dtype=torch.int64))
     assert torch.equal(warped_XV.argmax(-1), LOGITS_XV.argmax(-1))
 
 
 def test_warps_come_in_the_order_of_transformers():
-    warped_XV = Sampling(temperature=0.7, top_k=6, top_p=0.8, min_p=0.05).warp()(LOGITS_XV)
+    warped_XV = warp_of(Sampling(temperature=0.7, top_k=6, top_p=0.8, min_p=0.05))(LOGITS_XV)
     expected_XV = LOGITS_XV
     for step in (temperature(0.7), top_k(6), top_p(0.8), min_p(0.05)):
         expected_XV = step(expected_XV)
@@ -47,7 +48,7 @@ def test_warps_come_in_the_order_of_transformers():
 
 
 def test_settings_that_do_nothing_leave_logits_alone():
-    assert torch.equal(Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0).warp()(LOGITS_XV), LOGITS_XV)
+    assert torch.equal(warp_of(Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0))(LOGITS_XV), LOGITS_XV)
 
 
 def test_what_is_given_wins_over_the_models_defaults():

@@ -10,6 +10,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from decant.apps.cli import env
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ASKED = [
@@ -52,6 +54,13 @@ def test_the_core_is_what_is_imported() -> None:
                 imported.add(node.module.split(".")[0])
     foreign = imported - sys.stdlib_module_names - {"decant"}
     assert foreign == {Requirement(line).name for line in PROJECT["project"]["dependencies"]}
+
+
+def test_the_report_of_the_environment_names_these_extras() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert {extra: set(names) for extra, names in env.EXTRAS.items()} == {
+        extra: {Requirement(line).name for line in lines} for extra, lines in extras.items()
+    }
 
 
 def test_every_contract_names_every_room_that_it_is_about() -> None:

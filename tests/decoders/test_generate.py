@@ -34,7 +34,9 @@ def decoders(warp):
 def test_a_batch_says_what_its_requests_say_alone(warp):
     want = None
     for decoder in decoders(warp):
-        together = [output.tokens for output in generate(decoder, right_pad(PROMPTS), Noise.of([1, 2, 3]), STOPPING).outputs]
+        together = [
+            output.tokens for output in generate(decoder, right_pad(PROMPTS), Noise.of([1, 2, 3]), STOPPING).outputs
+        ]
         alone = [
             generate(decoder, right_pad([prompt]), Noise.of([seed]), [stopping]).outputs[0].tokens
             for prompt, seed, stopping in zip(PROMPTS, (1, 2, 3), STOPPING, strict=True)

@@ -115,3 +115,16 @@ def test_the_probe_repeats_itself(loaded):
     probe = chain_probe(replace(loaded.model, rows=None))
     with torch.inference_mode():
         assert torch.equal(probe(16, 16), probe(16, 16))
+
+
+def test_a_draft_takes_the_vocabulary_of_its_target(loaded):
+    prompt_BT = torch.tensor([[3, 4, 5]])
+    model = loaded.model
+    for vocab in (VOCAB - 7, VOCAB + 7):
+        other = replace(model, vocab=vocab)
+        with torch.inference_mode():
+            own, fitted = (m.score(m.start(prompt_BT)[0], Draft.nothing(1)).logits_BMV for m in (model, other))
+        both = min(vocab, VOCAB)
+        assert fitted.shape[-1] == vocab
+        assert torch.equal(fitted[..., :both], own[..., :both])
+        assert (fitted[..., both:] == -torch.inf).all()

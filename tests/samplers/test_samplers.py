@@ -53,6 +53,21 @@ def test_top_p(p: float, ids: list[int]) -> None:
     assert kept(top_p(p)) == ids
 
 
+@pytest.mark.parametrize("spread", [0.01, 1.0, 6.0])
+def test_a_large_nucleus_is_the_one_that_sorting_finds(spread: float) -> None:
+    """Rows of 2,000 tokens: flat ones, whose nucleus is most of them, beside steep ones, also one by one."""
+    generator = torch.Generator().manual_seed(0)
+    logits_XV = torch.randn(4, 2000, generator=generator) * torch.tensor([[spread], [9.0], [3.0], [0.5]])
+    warped_XV = top_p(0.9)(logits_XV)
+    for row_V, logits_V in zip(warped_XV, logits_XV, strict=True):
+        probs_V, order_V = logits_V.double().softmax(-1).sort(descending=True)
+        count = int((probs_V.cumsum(-1) - probs_V < 0.9).sum())
+        kept = set(row_V.isfinite().nonzero().squeeze(-1).tolist())
+        assert abs(len(kept) - count) <= 1  # float32 may put the border one token further
+        assert set(order_V[: min(len(kept), count)].tolist()) <= kept
+        assert torch.equal(top_p(0.9)(logits_V[None])[0], row_V)
+
+
 @pytest.mark.parametrize(("p", "ids"), [(0.0, [*range(5)]), (0.2, [0, 1, 3, 4]), (0.5, [1, 3]), (1.0, [1])])
 def test_min_p(p: float, ids: list[int]) -> None:
     assert kept(min_p(p)) == ids

@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar, final
 from decant.apps.knobs import split
 from decant.errors import UnknownMethod
 
-
 DEFAULT_VERIFIER: Final = "coupled"
 NEEDS_DRAFT: Final = "a draft model"
 NEEDS_TREES: Final = "tree masks"

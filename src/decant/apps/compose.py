@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from decant.apps.catalog import (
     pick,
 )
 from decant.apps.knobs import build, knobs_of, split
+from decant.apps.sampling import Sampling
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.method import Method, Promise
@@ -26,6 +28,24 @@ from decant.decoders.speculative import Speculative
 from decant.errors import BadInput, DecantError, IncompatibleParts
 from decant.models.load import Loaded
 from decant.protocols import Policy, Verifier, Warp
+from decant.samplers.chain import chain
+from decant.samplers.greedy import greedy
+from decant.samplers.min_p import min_p
+from decant.samplers.temperature import temperature
+from decant.samplers.top_k import top_k
+from decant.samplers.top_p import top_p
+
+
+def warp_of(sampling: Sampling) -> Warp:
+    """In the order of transformers: temperature, top_k, top_p, min_p. Temperature 0, and none, are greedy."""
+    if not sampling.temperature:
+        return greedy()
+    return chain(
+        *([] if sampling.temperature == 1 else [temperature(sampling.temperature)]),
+        *([top_k(sampling.top_k)] if sampling.top_k else []),
+        *([] if sampling.top_p in (None, 1) else [top_p(sampling.top_p)]),
+        *([min_p(sampling.min_p)] if sampling.min_p else []),
+    )
 
 
 def plain(target: Loaded, warp: Warp) -> Method:
@@ -58,7 +78,7 @@ def compose(
     pace_class = pick(POLICIES, pace.name, "policy").get()
     given: dict[str, Any] = {}
     if draft is not None and recipe.needs == NEEDS_DRAFT:
-        given = {"model": draft.model, "coupled": judge.seeded}
+        given = {"model": replace(draft.model, vocab=target.model.vocab), "coupled": judge.seeded}
     drafter_knobs, policy_knobs = knobs_of(guesser, given), knobs_of(pace_class)
     mine, his = wanted.parted(drafter_knobs, policy_knobs)
     pacing: Policy[Any] = build(pace.joined(his), pace_class, policy_knobs)

@@ -6,7 +6,7 @@ from typing import Any, final
 
 import torch
 
-from decant.apps.compose import compose
+from decant.apps.compose import compose, warp_of
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, encode
 from decant.apps.sampling import Sampling
@@ -47,7 +47,7 @@ class Demonstration:
     def sample(self) -> Iterator[str]:
         """The greedy answer to the first prompt, piece by piece."""
         sampling = Sampling(temperature=0.0)
-        method = compose("draft-model", self.target, self.draft, sampling.warp())
+        method = compose("draft-model", self.target, self.draft, warp_of(sampling))
         session = Session(self.target, self.draft, method, sampling)
         for [piece] in session.run(encode(self.prompts[:1], self.target), self.seed, Limits(self.max_tokens)):
             yield piece

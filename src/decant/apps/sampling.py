@@ -1,4 +1,4 @@
-"""From settings to a warp: what the user gave, else what the model's generation_config.json says."""
+"""Settings of the sampler: what the user gave, else what the model's generation_config.json says."""
 
 import math
 from collections.abc import Mapping
@@ -6,13 +6,6 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from decant.errors import BadInput
-from decant.protocols import Warp
-from decant.samplers.chain import chain
-from decant.samplers.greedy import greedy
-from decant.samplers.min_p import min_p
-from decant.samplers.temperature import temperature
-from decant.samplers.top_k import top_k
-from decant.samplers.top_p import top_p
 
 
 @final
@@ -54,17 +47,6 @@ class Sampling:
             top_k=_first(self.top_k, theirs.get("top_k"), None),
             top_p=_first(self.top_p, theirs.get("top_p"), None),
             min_p=_first(self.min_p, theirs.get("min_p"), None),
-        )
-
-    def warp(self) -> Warp:
-        """In the order of transformers: temperature, top_k, top_p, min_p. Temperature 0, and none, are greedy."""
-        if not self.temperature:
-            return greedy()
-        return chain(
-            *([] if self.temperature == 1 else [temperature(self.temperature)]),
-            *([top_k(self.top_k)] if self.top_k else []),
-            *([] if self.top_p in (None, 1) else [top_p(self.top_p)]),
-            *([min_p(self.min_p)] if self.min_p else []),
         )
 
     def facts(self) -> dict[str, float | int | None]:

@@ -6,7 +6,7 @@ from typing import final
 
 from torch.nn import Module
 
-from decant.apps.compose import compose, default_method
+from decant.apps.compose import compose, default_method, warp_of
 from decant.apps.opening import Opening
 from decant.apps.sampling import Sampling
 from decant.decoders.generate import Output, right_pad, stream
@@ -93,7 +93,7 @@ def open_session(
     settled = sampling.settled(target.defaults)
     chosen = default_method(helper) if method is None else method
     return Session(
-        target, helper, compose(chosen, target, helper, settled.warp(), verifier=verifier, policy=policy), settled
+        target, helper, compose(chosen, target, helper, warp_of(settled), verifier=verifier, policy=policy), settled
     )
 
 

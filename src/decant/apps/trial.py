@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from decant.apps.catalog import DEFAULT_VERIFIER
-from decant.apps.compose import applicable, plain
+from decant.apps.compose import applicable, plain, warp_of
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, encode
 from decant.apps.sampling import Sampling
@@ -63,12 +63,12 @@ class Trial:
             target = self.target.exactly(True)
         except IncompatibleParts:
             target = self.target
-        return plain(target, self.sampling.warp())
+        return plain(target, warp_of(self.sampling))
 
     @property
     def fastest_plain(self) -> Method:
         """Plain decoding at its fastest: no row is filled up for exactness."""
-        return plain(self.target.exactly(False), self.sampling.warp())
+        return plain(self.target.exactly(False), warp_of(self.sampling))
 
     def race(
         self, repeat: int, progress: Progress, partial: Callable[[dict[str, Any]], None] = lambda report: None
@@ -93,7 +93,7 @@ class Trial:
         """The certificate of `prove`; plain decoding is compared in the mode that was loaded."""
         return prove(
             self.target,
-            plain(self.target, self.sampling.warp()),
+            plain(self.target, warp_of(self.sampling)),
             self.methods,
             self.workload,
             samples=samples,
@@ -123,7 +123,7 @@ def prepare(model: Any, question: Question, prompts: list[Prompt], sampling: Sam
     ids = encode(prompts, target, question.max_tokens)
     settled = sampling.settled({})
     methods, skipped = applicable(
-        question.methods, target, draft, settled.warp(), verifier=question.verifier, policy=question.policy
+        question.methods, target, draft, warp_of(settled), verifier=question.verifier, policy=question.policy
     )
     device = target.model.network.device
     workload = Workload(ids, question.max_tokens, question.batch, question.seed, target.ends, device)

@@ -128,7 +128,7 @@ def template(nodes: int, depth: int, top: int) -> tuple[tuple[int, ...], tuple[i
     """The `nodes` likeliest paths of ranks, breadth first: each node's parent (PAD: the root), its rank among its
     siblings, and the [first, stop) of every level.
     """
-    heap = [(-_chance(0), (0,))] if nodes and depth and top else []
+    heap: list[tuple[float, tuple[int, ...]]] = [(-_chance(0), (0,))] if nodes and depth and top else []
     paths: list[tuple[int, ...]] = []
     while heap and len(paths) < nodes:
         worth, path = heapq.heappop(heap)

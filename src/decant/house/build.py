@@ -24,13 +24,14 @@ from decant.distill.trainer import Settings, train
 from decant.house import HOME, card, corpus, evaluate, questions, tasks, tokenizer
 from decant.house.mixture import Mixture, Phase, encode_code
 from decant.models import build as models
+from decant.models.induction import plant
 
-TOKENS: Final = {"target": 5_700_000, "draft": 8_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
+TOKENS: Final = {"target": 3_400_000, "draft": 6_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
 ROW_TOKENS: Final = {"target": 2048, "draft": 4096, "refine": 4096}  # in one step
 PEAKS: Final = {"target": 1.5e-3, "draft": 4e-3, "refine": 1.5e-3}
 EACH: Final = 60  # held-out instances of a task
 AFTER: Final = {"target": "", "draft": ", the last part by forward KL to house:target"}
-LENGTHS: Final = ((512, 0.72), (1024, 0.24), (2048, 0.04))  # share of the tokens at each length
+LENGTHS: Final = ((256, 0.45), (512, 0.27), (1024, 0.24), (2048, 0.04))  # share of the tokens at each length
 EXPORT_SECONDS: Final = 600
 TOKENIZER_INSTANCES: Final = 4000
 
@@ -103,6 +104,7 @@ def train_one(name: str, minutes: float, shop: Path) -> models.Llama:
     """Train one house model on the mixture, or finish what a checkpoint began."""
     words, code = prepare(shop)
     model = models.untrained(spec(name, words), seed=0)
+    plant(model, seed=0)
     knobs = settings(name, minutes)
     mixture = Mixture(words, code, corpus.functions(held_out=False), phases(name, knobs.steps))
 

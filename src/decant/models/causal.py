@@ -56,6 +56,7 @@ class Columns:
 class Causal:
     """A `LanguageModel` over `network`.
 
+    vocab:   logits a row; a draft model takes its target's.
     context: positions that the network was made for.
     layers:  layers that cache keys and values.
     form:    how the architecture takes its mask.
@@ -227,11 +228,18 @@ class Causal:
             logits_to_keep=0 if logits else 1,
         )
         hidden = torch.cat([out.hidden_states[layer] for layer in taps.layers], -1) if taps.layers else None
-        return Scores(out.logits if logits else out.logits[:, :0], hidden)
+        return Scores(_resized(out.logits if logits else out.logits[:, :0], self.vocab), hidden)
 
 
 def _plain(columns: Columns) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return columns.ids_BQ, columns.slot_BQ, columns.position_BQ, columns.last_BQ
+
+
+def _resized(logits_BQV: Tensor, vocab: int) -> Tensor:
+    """Pairs of one tokenizer may pad their vocabularies differently: what the other lacks can never be said."""
+    if logits_BQV.shape[-1] == vocab:
+        return logits_BQV
+    return pad(logits_BQV, (0, vocab - logits_BQV.shape[-1]), value=-torch.inf)  # a negative width cuts
 
 
 def _map_rows(scores: Scores, on_rows: Callable[[Tensor], Tensor]) -> Scores:

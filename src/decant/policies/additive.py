@@ -38,19 +38,19 @@ class Additive:
             )
 
     def start(self, batch: int) -> Tensor:
-        """depth_B, all at `initial`."""
+        """depth_B, all at `initial`; it stays on the host, where the next shape is needed."""
         return torch.full((batch,), self.initial)
 
     def shape(self, state: Tensor) -> DraftShape:
         """The median request's depth."""
-        return DraftShape(int(state.median()))  # sync: the shape of the next draft depends on it
+        return DraftShape(int(state.median()))
 
     def observe(self, state: Tensor, draft: Draft, verdict: Verdict, scores: Scores) -> Tensor:
         """A draft deeper than a request's own wish is judged by that wish, so neighbours do not change the verdict."""
         parents_BN = chain_parents(draft.tokens_BN) if draft.parents_BN is None else draft.parents_BN
         depth_BN = depths(parents_BN).where(draft.tokens_BN != PAD, 0)
         offered_B = pad(depth_BN, (0, 1)).amax(-1)  # the extra column stands for "nothing"
-        state = state.to(offered_B.device)
-        swept_B = verdict.accepted_B >= torch.minimum(state, offered_B)
+        offered_B, accepted_B = offered_B.cpu(), verdict.accepted_B.cpu()  # sync: the next shape depends on them
+        swept_B = accepted_B >= torch.minimum(state, offered_B)
         moved_B = torch.where(swept_B, (state + self.up).clamp_max(self.most), (state - self.down).clamp_min(1))
         return moved_B.where(offered_B > 0, state)

@@ -15,7 +15,9 @@ from decant.apps.cli.generate import generate
 from decant.apps.cli.methods import methods
 from decant.apps.cli.prove import prove
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(
+    name="decant", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
+)
 
 
 def _version(wanted: bool) -> None:

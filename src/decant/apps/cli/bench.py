@@ -12,6 +12,7 @@ from decant.apps.cli.progress import progress
 from decant.apps.cli.reports import show_race
 from decant.apps.cli.start import listed, quieten, use_threads
 from decant.apps.prompts import default_source, read
+from decant.apps.sampling import Sampling
 
 
 @sentences()
@@ -51,19 +52,19 @@ def bench(
     check_writable(json)
     names = listed(methods)
     check([] if names == "all" else names, verifier, policy)
+    sampling = Sampling(temperature, top_k, top_p, min_p)
     source = prompts or default_source(model)
     asked = read(source, limit)
     quieten(model)
     use_threads(threads)
 
     from decant.apps.opening import Opening
-    from decant.apps.sampling import Sampling
     from decant.apps.trial import Question, prepare
 
     question = Question(names, source, draft, verifier, policy, max_tokens, batch, seed)
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers)
     note(f"loading {model}", quiet)
-    trial = prepare(model, question, asked, Sampling(temperature, top_k, top_p, min_p), opening)
+    trial = prepare(model, question, asked, sampling, opening)
     report: dict[str, Any] = {}
     try:
         with progress(quiet) as told:

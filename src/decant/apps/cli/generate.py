@@ -12,6 +12,7 @@ from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, note, write, write_json
 from decant.apps.cli.start import quieten, use_threads
 from decant.apps.prompts import chat_prompt, encode, text_prompt
+from decant.apps.sampling import Sampling
 from decant.errors import BadInput
 
 if TYPE_CHECKING:
@@ -51,14 +52,14 @@ def generate(
     check_writable(json)
     check([] if method is None else [method], verifier, policy)
     asked = chat_prompt([{"role": "user", "content": text}], "the prompt") if chat else text_prompt(text, "the prompt")
+    sampling = Sampling(temperature, top_k, top_p, min_p)
     quieten(model)
     use_threads(threads)
 
     from decant.apps.opening import Opening
-    from decant.apps.sampling import Sampling
     from decant.apps.session import Limits, open_session
 
-    sampling, limits = Sampling(temperature, top_k, top_p, min_p), Limits(max_tokens, tuple(stop or ()))
+    limits = Limits(max_tokens, tuple(stop or ()))
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen)
     session = open_session(model, draft, sampling, opening, method=method, verifier=verifier, policy=policy)
     [ids] = encode([asked], session.target)

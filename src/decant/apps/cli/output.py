@@ -44,10 +44,10 @@ def check_writable(path: str | None) -> None:
     if path is None or path == "-":
         return
     folder = Path(path).parent
-    if Path(path).is_dir() or not folder.is_dir():
-        raise BadInput(
-            f"--json {path} cannot be written: {'it is a folder' if Path(path).is_dir() else f'there is no folder {folder}'}"
-        )
+    if Path(path).is_dir():
+        raise BadInput(f"--json {path} cannot be written: it is a folder")
+    if not folder.is_dir():
+        raise BadInput(f"--json {path} cannot be written: there is no folder {folder}")
 
 
 def write_json(result: Mapping[str, Any], path: str | None) -> None:

@@ -12,6 +12,7 @@ from decant.apps.cli.output import check_writable, note, write_json
 from decant.apps.cli.progress import progress
 from decant.apps.cli.start import listed, quieten, use_threads
 from decant.apps.prompts import default_source, read
+from decant.apps.sampling import Sampling
 
 
 @sentences()
@@ -38,7 +39,7 @@ def prove(
     threads: options.Threads = None,
     revision: options.Revision = None,
     trust_remote_code: options.TrustRemoteCode = False,
-    exact: options.Exact = "auto",
+    exact: options.Exact = "on",
     widen: options.Widen = None,
     widen_draft: options.WidenDraft = None,
     layers: options.Layers = "grow",
@@ -53,19 +54,19 @@ def prove(
     check_writable(json)
     names = listed(method)
     check([] if names == "all" else names, verifier, policy)
+    sampling = Sampling(temperature, top_k, top_p, min_p)
     source = prompts or default_source(model)
     asked = read(source, limit)
     quieten(model)
     use_threads(threads)
 
     from decant.apps.opening import Opening
-    from decant.apps.sampling import Sampling
     from decant.apps.trial import Question, prepare
 
     question = Question(names, source, draft, verifier, policy, max_tokens, batch, seed)
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers)
     note(f"loading {model}", quiet)
-    trial = prepare(model, question, asked, Sampling(temperature, top_k, top_p, min_p), opening)
+    trial = prepare(model, question, asked, sampling, opening)
     certificate: dict[str, Any] = {}
     interrupted = False
     try:
@@ -75,6 +76,10 @@ def prove(
         if not certificate:
             raise
         interrupted = True
+        unchecked = trial.methods[len(certificate["checks"]) :]
+        certificate["not_covered"] += [
+            f"{one.name}, which was not checked: the run was interrupted" for one in unchecked
+        ]
     if json != "-":
         show_certificate(certificate, trial.target.decode)
     write_json(certificate, json)

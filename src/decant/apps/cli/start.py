@@ -10,10 +10,16 @@ from decant.errors import BadInput
 
 def quieten(model: str = "") -> None:
     """Keep other packages' warnings and bars off the terminal; the bars of a download from the Hub stay."""
+    local = model.startswith("house:") or Path(model).expanduser().exists() or not sys.stderr.isatty()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if model.startswith("house:") or Path(model).expanduser().exists() or not sys.stderr.isatty():
+    if local:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Both are read when transformers is imported; where somebody has done that already it has to be told.
+    if (there := sys.modules.get("transformers.utils.logging")) is not None:
+        there.set_verbosity_error()
+        if local:
+            there.disable_progress_bar()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
 

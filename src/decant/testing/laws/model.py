@@ -1,5 +1,7 @@
 """The law of models: scores depend on the path, never on how it came to be in the cache."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -95,14 +97,14 @@ class _Law:
                 context = after
         self.check_scores(self.model.score(context, Draft.nothing(3)), Draft.nothing(3), texts, "after all rounds")
 
-    def check_growing(self, context: State, draft: Draft, whole: Scores, what: str) -> None:
+    def check_growing(self, context: Any, draft: Draft, whole: Scores, what: str) -> None:
         """Scored level by level, as a draft model does it."""
         for nodes in range(draft.tokens_BN.shape[1] + 1):
             part = self.model.score(context, _first(draft, nodes)).logits_BMV
             there_BM = torch.cat([torch.ones(3, 1, dtype=torch.bool), draft.tokens_BN[:, :nodes] != PAD], 1)
             self.close(part[there_BM], whole.logits_BMV[:, : nodes + 1][there_BM], f"{what}, {nodes} nodes so far")
 
-    def check_text(self, context: State, texts: list[list[int]], what: str) -> None:
+    def check_text(self, context: Any, texts: list[list[int]], what: str) -> None:
         have = [[token for token in row if token != PAD] for row in self.model.tokens(context).tolist()]
         assert have == texts, f"{what}: the context holds {have}, not {texts}"
 

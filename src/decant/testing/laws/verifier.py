@@ -54,23 +54,22 @@ def guess(model: MarkovLM, kind: Siblings, width: int, draws: int, generator: to
     In every other request node 0 has no children, whatever it is: a ragged draft.
     """
     context = MarkovContext(ROOT.expand(draws, -1))
-    empty_BN = torch.empty(draws, 0, dtype=torch.int64)
-    draft, laws = Draft(empty_BN, empty_BN if width > 1 else None), []
-    for rows in (1, width):
-        law_BLV = model.score(context, draft).logits_BMV[:, -rows:].softmax(-1)
-        laws.append(law_BLV)
-        tokens_BC = _children(law_BLV, kind, width, generator).flatten(1)
-        first = draft.tokens_BN.shape[1] - rows
-        if rows == width:
+    tokens_BN = parents_BN = torch.empty(draws, 0, dtype=torch.int64)
+    laws = []
+    for rows in (1, width):  # rows that get children: the root, then its children
+        above = Draft(tokens_BN, parents_BN)
+        laws.append(model.score(context, above).logits_BMV[:, -rows:].softmax(-1))
+        tokens_BC = _children(laws[-1], kind, width, generator).flatten(1)
+        if tokens_BN.shape[1]:
             tokens_BC[::2, :width] = PAD
-        above_C = (first if draft.tokens_BN.shape[1] else PAD) + torch.arange(tokens_BC.shape[1]) // width
-        tokens_BN = torch.cat([draft.tokens_BN, tokens_BC], 1)
-        parents_BN = None if width == 1 else torch.cat([draft.parents_BN, above_C.expand(draws, -1)], 1)
-        draft = Draft(tokens_BN, parents_BN)
+        parent_C = tokens_BN.shape[1] - rows + torch.arange(tokens_BC.shape[1]) // width
+        tokens_BN = torch.cat([tokens_BN, tokens_BC], 1)
+        parents_BN = torch.cat([parents_BN, parent_C.expand(draws, -1)], 1)
     laws_BMV = torch.cat(laws, 1)
-    rest = draft.tokens_BN.shape[1] - laws_BMV.shape[1]
+    rest = tokens_BN.shape[1] - laws_BMV.shape[1]
     laws_BMV = torch.cat([laws_BMV, laws_BMV.new_zeros(draws, rest, model.vocab)], 1)
-    return Draft(draft.tokens_BN, draft.parents_BN, None if kind == "fixed" else laws_BMV, kind)
+    chain = width == 1
+    return Draft(tokens_BN, None if chain else parents_BN, None if kind == "fixed" else laws_BMV, kind)
 
 
 def _children(law_BLV: Tensor, kind: Siblings, width: int, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,87 @@
+import json
+from contextlib import contextmanager
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from decant.apps.cli import app
+from decant.decoders.speculative import Speculative
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory):
+    file = tmp_path_factory.mktemp("prompts") / "p.txt"
+    file.write_text("Take 1, then add 2.\nTake 3, then add 4.\nTake 5, then add 6.\n")
+    return str(file)
+
+
+@pytest.fixture
+def decant(folder, prompts):
+    """`decant prove FOLDER ...`"""
+    given = [str(folder), "--prompts", prompts, "--dtype", "float32", "--exact", "on", "--max-tokens", "12"]
+    return lambda *words: CliRunner().invoke(app, ["prove", *given, *words])
+
+
+@pytest.mark.parametrize("temperature", ["0", "1"])
+def test_equality_is_certified_at_every_temperature(decant, temperature):
+    done = decant("--method", "draft-model:depth=3,prompt-lookup", "--temperature", temperature)
+    assert done.exit_code == 0, done.output
+    assert "holds  draft-model:depth=3: the same tokens as plain decoding" in done.stdout
+    assert "3 of 3 prompts identical" in done.stdout
+    assert "planted fault caught: a verifier that keeps one guess more" in done.stdout
+    assert "not covered\n  - " in done.stdout
+    assert done.stdout.endswith("The certificate holds: 2 checks, none failed.\n")
+
+
+def test_a_law_is_tested_where_a_law_is_promised(decant):
+    drawn = ("--verifier", "rejection", "--temperature", "1", "--top-k", "4")
+    done = decant("--method", "draft-model", *drawn, "--samples", "400", "--limit", "2")
+    assert "draft-model: the same law as plain decoding" in done.stdout
+    assert "chi-square" in done.stdout
+    assert "power " in done.stdout
+    assert "planted fault caught: " in done.stdout
+    assert done.exit_code == 0
+
+
+def test_json_on_standard_output_stands_alone(decant):
+    certificate = json.loads(decant("--method", "prompt-lookup", "--json", "-").stdout)
+    assert certificate["holds"] is True
+    assert [check["method"] for check in certificate["checks"]] == ["prompt-lookup"]
+    assert certificate["settings"]["prompts"] == 3
+
+
+def test_a_method_that_loses_something_fails_with_its_first_difference(decant, monkeypatch, tmp_path):
+    step = Speculative.step
+
+    def astray(self, state):
+        state, made = step(self, state)
+        wrong_BC = torch.where(made.positions_BC == 4, (made.tokens_BC + 1) % self.target.vocab, made.tokens_BC)
+        return state, type(made)(wrong_BC, made.positions_BC, made.drafted_BC)
+
+    monkeypatch.setattr(Speculative, "step", astray)
+    done = decant("--method", "prompt-lookup", "--json", str(tmp_path / "out.json"))
+    assert done.exit_code == 1
+    assert "FAILS  prompt-lookup: the same tokens as plain decoding" in done.stdout
+    assert "first difference: prompt 1, token 5: plain decoding says" in done.stdout
+    assert "unexplained: rounding moves at most" in done.stdout
+    assert "The certificate does NOT hold: prompt-lookup" in done.stdout
+    assert json.loads((tmp_path / "out.json").read_text())["holds"] is False
+
+
+def test_what_was_checked_outlives_an_interrupt(decant, monkeypatch, tmp_path):
+    @contextmanager
+    def impatient(quiet=False):
+        def tell(done, total, text):
+            if text == "token-recycling":
+                raise KeyboardInterrupt
+
+        yield tell
+
+    monkeypatch.setattr("decant.apps.cli.prove.progress", impatient)
+    done = decant("--method", "prompt-lookup,token-recycling", "--json", str(tmp_path / "out.json"))
+    assert done.exit_code == 130
+    assert "decant: interrupted after 1 of 2 checks" in done.stderr
+    assert "holds  prompt-lookup" in done.stdout
+    certificate = json.loads((tmp_path / "out.json").read_text())
+    assert "token-recycling, which was not checked: the run was interrupted" in certificate["not_covered"]
