@@ -64,10 +64,10 @@ if __name__ == "__main__":
             for batch in (1, 4):
                 one = measure(dtype, widen, batch, chosen)
                 found.append(one)
+                off, on, cost = one["off"]["median"], one["on"]["median"], one["cost"]
                 print(
-                    f"{widen or 'as it is'}, {dtype}, batch {batch}: rows {one['rows']}, "
-                    f"off {one['off']['median']:.1f}, on {one['on']['median']:.1f} tokens/s, "
-                    f"cost {one['cost']['median']:.2f}x ({one['cost']['low']:.2f} to {one['cost']['high']:.2f}); auto: {one['auto']}",
+                    f"{widen or 'as it is'}, {dtype}, batch {batch}: rows {one['rows']}, off {off:.1f}, on {on:.1f} "
+                    f"tokens/s, cost {cost['median']:.2f}x ({cost['low']:.2f} to {cost['high']:.2f}); {one['auto']}",
                     flush=True,
                 )
     print(f"results: {save({'machine': facts, 'cells': found}, __file__, chosen)}")

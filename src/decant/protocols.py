@@ -79,10 +79,10 @@ class Drafter(Protocol[State]):
 
 
 @runtime_checkable
-class Learner(Protocol[State]):
+class Learner(Protocol):
     """A drafter whose next request starts from what this one taught it. Optional; text never depends on it."""
 
-    def warmed(self, state: State) -> Self: ...
+    def warmed(self, state: Any) -> Self: ...
 
 
 class Verifier(Protocol):

@@ -16,7 +16,7 @@ def test_text_tokens_and_reason_agree(target):
 
 
 def test_the_draft_that_the_folder_names_is_used(folder):
-    said = generate(str(folder), PROMPT, dtype="float32", max_tokens=12)
+    said = generate(folder, PROMPT, dtype="float32", max_tokens=12)
     assert any(said.drafted)
 
 

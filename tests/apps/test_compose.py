@@ -54,8 +54,10 @@ def test_a_methods_knob_wins_over_the_policys(target):
 def test_how_a_draft_model_draws_follows_from_the_verifier(target, draft):
     coupled = compose("draft-model", target, draft, DRAWN)
     rejection = compose("draft-model", target, draft, DRAWN, verifier="rejection")
-    assert coupled.decoder.drafter == DraftModel(draft.model, coupled=True)
-    assert rejection.decoder.drafter == DraftModel(draft.model, coupled=False)
+    for method in (coupled, rejection):
+        assert isinstance(method.decoder.drafter, DraftModel)
+        assert method.decoder.drafter.model.network is draft.model.network
+    assert (coupled.decoder.drafter.coupled, rejection.decoder.drafter.coupled) == (True, False)
     assert rejection.decoder.verifier == Rejection()
     with pytest.raises(BadInput, match="draft-model has no knob 'coupled'; did you mean"):
         compose("draft-model:coupled=off", target, draft, DRAWN)

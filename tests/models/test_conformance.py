@@ -89,7 +89,7 @@ def test_commit_then_score_equals_a_fresh_start(model, prompt_BT, tree):
     with torch.inference_mode():
         context, _ = model.start(prompt_BT)
         model.score(context, tree)
-        rows = [tree.tokens_BN[b, nodes].tolist() + [7] for b, nodes in enumerate(accepted)]
+        rows = [[*tree.tokens_BN[b, nodes].tolist(), 7] for b, nodes in enumerate(accepted)]
         verdict = Verdict(padded(rows), padded([[*nodes, PAD] for nodes in accepted]))
         after = model.commit(context, verdict)
         pending = model.commit(after, Verdict(padded([[8, 9], [10], [11, 12]]), torch.full((3, 2), PAD)))

@@ -73,7 +73,7 @@ def test_dtype_and_device(folder):
 
 
 def test_what_is_not_a_model(tmp_path, folder):
-    with pytest.raises(BadInput, match="no folder './nowhere'"):
+    with pytest.raises(BadInput, match=r"no folder '\./nowhere'"):
         load("./nowhere")
     with pytest.raises(BadInput, match="no house model is called 'house:castle'"):
         load("house:castle")

@@ -10,6 +10,7 @@ from decant.apps.sampling import Sampling
 from decant.apps.session import Completion, Limits, Model, Run, open_session
 
 Messages = list[dict[str, str]]
+Several = list[str] | list[Messages] | list[str | Messages]
 Exact = Literal["auto", "on", "off"]
 
 
@@ -53,12 +54,12 @@ def generate(model: Model, prompt: str | Messages, **settings: Unpack[Settings])
 
 
 @overload
-def generate(model: Model, prompt: Sequence[str | Messages], **settings: Unpack[Settings]) -> list[Completion]: ...
+def generate(model: Model, prompt: Several, **settings: Unpack[Settings]) -> list[Completion]: ...
 
 
 def generate(
     model: Model,
-    prompt: str | Messages | Sequence[str | Messages],
+    prompt: str | Messages | Several,
     *,
     draft: Model | None = None,
     method: str | None = None,

@@ -1,6 +1,7 @@
 """The shipped pair, loaded once, for a sample, a race and certificates."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,6 +13,7 @@ from decant.apps.prompts import Prompt, encode
 from decant.apps.sampling import Sampling
 from decant.apps.session import Limits, Session
 from decant.apps.trial import Progress, Question, Trial, prepare
+from decant.errors import IncompatibleParts
 from decant.models.load import Loaded
 from decant.models.machine import fast_bfloat16
 
@@ -31,8 +33,10 @@ class Demonstration:
     @classmethod
     def load(cls, model: str, prompts: list[Prompt], source: str, max_tokens: int, seed: int) -> "Demonstration":
         """`model` and the draft that it names."""
-        dtype = "auto" if torch.cuda.is_available() or fast_bfloat16() else "float32"
-        target, draft = Opening(dtype=dtype, exact="on").pair(model, None, ["all"])
+        dtype = "bfloat16" if torch.cuda.is_available() or fast_bfloat16() else "float32"
+        target, draft = Opening(dtype=dtype).pair(model, None, ["all"])
+        with suppress(IncompatibleParts):  # where exact mode cannot be had the report says so
+            target = target.exactly(True)
         return cls(target, draft, prompts, source, max_tokens, seed)
 
     @property

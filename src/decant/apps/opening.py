@@ -1,5 +1,6 @@
 """The models that a verb works with: the target, and its draft where a method needs one."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -31,7 +32,7 @@ class Opening:
         if isinstance(model, Loaded):
             return model
         return load(
-            model,
+            _plainly(model),
             dtype=self.dtype,
             device=self.device,
             exact=self.exact,
@@ -46,7 +47,7 @@ class Opening:
         if isinstance(model, Loaded):
             return model
         return load(
-            model,
+            _plainly(model),
             dtype=self.dtype,
             device=self.device,
             exact="off",
@@ -65,3 +66,8 @@ class Opening:
 def needs_draft(spec: str) -> bool:
     """Whether the method is decoded with a draft model; "all" is, where there is one."""
     return spec == "all" or pick(METHODS, split(spec).name, "method").needs == NEEDS_DRAFT
+
+
+def _plainly(model: Any) -> Any:
+    """A `Path` is as good as its text."""
+    return os.fspath(model) if isinstance(model, os.PathLike) else model

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
 from typing import final
 
 from torch.nn import Module
@@ -17,7 +18,7 @@ from decant.errors import BadInput
 from decant.models.load import Loaded
 from decant.noise import Noise
 
-Model = str | Loaded | Module
+Model = str | PathLike[str] | Loaded | Module
 """A Hub id, a folder, `house:NAME`; or what is loaded already: by decant, or by transformers."""
 
 

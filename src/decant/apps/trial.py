@@ -1,6 +1,7 @@
 """Everything that a comparison needs, in place: models, prompts, methods. Raced by `bench`, certified by `prove`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -58,11 +59,12 @@ class Trial:
 
     @property
     def exact_plain(self) -> Method:
-        """Plain decoding in exact mode; as loaded, where exact mode cannot be had."""
-        try:
-            target = self.target.exactly(True)
-        except IncompatibleParts:
-            target = self.target
+        """Plain decoding in exact mode; as loaded, where exact mode cannot be had or cannot hold the batch."""
+        target = self.target
+        with suppress(IncompatibleParts):
+            exact = target.exactly(True)
+            if exact.model.rows is not None and exact.model.rows.holds(self.workload.batch):
+                target = exact
         return plain(target, warp_of(self.sampling))
 
     @property
@@ -108,6 +110,7 @@ class Trial:
         """Enough to run it again, beside what the workload says of itself."""
         asked = self.question
         return {
+            "asked": asked.methods if isinstance(asked.methods, str) else list(asked.methods),
             "source": asked.source,
             "draft": None if self.draft is None else self.draft.facts(),
             "verifier": asked.verifier or DEFAULT_VERIFIER,

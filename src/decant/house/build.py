@@ -26,9 +26,10 @@ from decant.house.mixture import Mixture, Phase, encode_code
 from decant.models import build as models
 from decant.models.induction import plant
 
-TOKENS: Final = {"target": 3_400_000, "draft": 6_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
+TOKENS: Final = {"target": 4_200_000, "draft": 6_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
 ROW_TOKENS: Final = {"target": 2048, "draft": 4096, "refine": 4096}  # in one step
-PEAKS: Final = {"target": 1.5e-3, "draft": 4e-3, "refine": 1.5e-3}
+PEAKS: Final = {"target": 6e-4, "draft": 4e-3, "refine": 1.5e-3}
+EMBEDDINGS: Final = {"target": 5.0, "draft": 1.0, "refine": 1.0}  # their rate over the others'
 EACH: Final = 60  # held-out instances of a task
 AFTER: Final = {"target": "", "draft": ", the last part by forward KL to house:target"}
 LENGTHS: Final = ((256, 0.45), (512, 0.27), (1024, 0.24), (2048, 0.04))  # share of the tokens at each length

@@ -45,15 +45,16 @@ class SlotLayer(CacheLayerMixin):  # transformers' own seam: not final, its meta
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         plan = self.plan
-        self.keys, self.values = _grown(self.keys, plan.capacity), _grown(self.values, plan.capacity)
+        keys, values = _grown(self.keys, plan.capacity), _grown(self.values, plan.capacity)
         if plan.start is not None:
             run = slice(plan.start, plan.start + key_states.shape[2])
-            self.keys[:, :, run], self.values[:, :, run] = key_states, value_states
+            keys[:, :, run], values[:, :, run] = key_states, value_states
         else:
             row_B1 = torch.arange(len(key_states), device=key_states.device)[:, None]
-            self.keys[row_B1, :, plan.slot_BQ] = key_states.transpose(1, 2)
-            self.values[row_B1, :, plan.slot_BQ] = value_states.transpose(1, 2)
-        return self.keys[:, :, : plan.width], self.values[:, :, : plan.width]
+            keys[row_B1, :, plan.slot_BQ] = key_states.transpose(1, 2)
+            values[row_B1, :, plan.slot_BQ] = value_states.transpose(1, 2)
+        self.keys, self.values = keys, values
+        return keys[:, :, : plan.width], values[:, :, : plan.width]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Key width and offset; only asked where a model builds masks of its own."""
@@ -75,7 +76,7 @@ class Store:
     def __init__(self, layers: int) -> None:
         self.plan = Plan()
         self.layers = [SlotLayer(self.plan) for _ in range(layers)]
-        self.cache = Cache(layers=self.layers)
+        self.cache = Cache(layers=list(self.layers))
 
     def reserve(self, slots: int) -> None:
         """Make room for `slots` slots."""

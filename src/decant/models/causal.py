@@ -43,12 +43,22 @@ class Columns:
 
     def cut(self, first: int, stop: int, fill: int = 0) -> "Columns":
         """Columns [first, stop), then `fill` rows that nobody reads."""
-        plain = [
-            pad(x[:, first:stop], (0, fill), value=-1)
-            for x in (self.ids_BQ, self.slot_BQ, self.position_BQ, self.last_BQ)
-        ]
+
+        def part(rows_BQ: Tensor) -> Tensor:
+            return pad(rows_BQ[:, first:stop], (0, fill), value=-1)
+
         node = None if self.node_BQN is None else pad(self.node_BQN[:, first:stop], (0, 0, 0, fill))
-        return Columns(*plain, node)
+        return Columns(part(self.ids_BQ), part(self.slot_BQ), part(self.position_BQ), part(self.last_BQ), node)
+
+    def then(self, nodes: "Columns") -> "Columns":
+        """These columns of context, which see no node, and those of the draft's nodes behind them."""
+        return Columns(
+            torch.cat([self.ids_BQ, nodes.ids_BQ], 1),
+            torch.cat([self.slot_BQ, nodes.slot_BQ], 1),
+            torch.cat([self.position_BQ, nodes.position_BQ], 1),
+            torch.cat([self.last_BQ, nodes.last_BQ], 1),
+            None if nodes.node_BQN is None else pad(nodes.node_BQN, (0, 0, self.ids_BQ.shape[1], 0)),
+        )
 
 
 @final
@@ -116,11 +126,8 @@ class Causal:
         else:
             columns, nodes = self._nodes(context, draft)
             before = self._before(context)
-            joined = [torch.cat(pair, 1) for pair in zip(_plain(before), _plain(columns), strict=True)]
-            node = columns.node_BQN
-            node = None if node is None else pad(node, (0, 0, before.ids_BQ.shape[1], 0))
             pending = before.ids_BQ.shape[1] - 1
-            scores = _map_rows(self._blocks(context, Columns(*joined, node), nodes), lambda rows: rows[:, pending:])
+            scores = _map_rows(self._blocks(context, before.then(columns), nodes), lambda rows: rows[:, pending:])
         context.memory[0] = Scored(context.version, draft.tokens_BN, draft.parents_BN, scores)
         return scores
 
@@ -229,10 +236,6 @@ class Causal:
         )
         hidden = torch.cat([out.hidden_states[layer] for layer in taps.layers], -1) if taps.layers else None
         return Scores(_resized(out.logits if logits else out.logits[:, :0], self.vocab), hidden)
-
-
-def _plain(columns: Columns) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return columns.ids_BQ, columns.slot_BQ, columns.position_BQ, columns.last_BQ
 
 
 def _resized(logits_BQV: Tensor, vocab: int) -> Tensor:

@@ -1,8 +1,8 @@
 """A start that can copy: previous-token heads and induction heads written into fresh weights.
 
 Copying from the prompt (find where this token stood before, say what followed) takes two heads in two layers that are
-useless without each other, so gradient descent finds them late: a 5M model had not after three million tokens. Planted
-at the start, they are trained like everything else.
+useless without each other, so gradient descent finds them late. house:draft predicted 29 % of a look-up's tokens after
+8 million tokens without this start, and 86 % after 2 million with it. What is planted is trained like everything else.
 
 All embeddings share a constant coordinate, which tied output weights turn into the same logit for every token; with
 RoPE it gives the first layer heads that look one and two positions back. What they read they write into a part of the
@@ -18,6 +18,8 @@ from typing import Final, final
 import torch
 from torch import Generator, Tensor
 from transformers import LlamaForCausalLM
+
+from decant.errors import IncompatibleParts
 
 SPREAD: Final = 0.04  # standard deviation of the embeddings
 CONSTANT: Final = 0.2  # their shared first coordinate
@@ -42,9 +44,16 @@ class Rooms:
 
 @torch.no_grad()
 def plant(model: LlamaForCausalLM, seed: int = 0) -> None:
-    """Overwrite embeddings and a few heads of a fresh, tied Llama; other layers' outputs start smaller."""
+    """Overwrite embeddings and a few heads of a fresh, tied Llama; all layers' outputs start smaller.
+
+    Raises IncompatibleParts for fewer than two layers, or a residual too narrow for what the heads write.
+    """
     config, rng = model.config, Generator().manual_seed(seed)
     width, group = config.head_dim, config.num_attention_heads // config.num_key_value_heads
+    if config.num_hidden_layers < 2:
+        raise IncompatibleParts(f"copying needs two layers, not {config.num_hidden_layers}")
+    if config.hidden_size < (group + 1) * width + 1:
+        raise IncompatibleParts(f"hidden {config.hidden_size} leaves no room beside {group} heads of {width}")
     rooms = _rooms(config.hidden_size, width, group, rng)
     embedding = model.model.embed_tokens.weight
     embedding *= SPREAD / config.initializer_range

@@ -59,7 +59,8 @@ def load(
     parameters = sum(weight.numel() for weight in network.parameters())
     packed, filling = 0, None
     if ours:
-        network = network.eval().requires_grad_(False).to(place)
+        network = network.eval().requires_grad_(False)
+        torch.nn.Module.to(network, place)
         _fuse_attention(network)
         packed, filling = steady(network)
     experts = _experts(network)

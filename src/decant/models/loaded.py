@@ -52,11 +52,11 @@ class Loaded:
         if not getattr(tokenizer, "chat_template", None):
             raise BadInput(f"{self.name} has no chat template; give the prompt as plain text")
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return list(tokenizer(text, add_special_tokens=False).input_ids)
+        return list(tokenizer(str(text), add_special_tokens=False).input_ids)
 
     def decode(self, ids: list[int]) -> str:
         """Text without special tokens."""
-        return self._spelling().decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(self._spelling().decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def after(self, prompt: list[int]) -> Callable[[list[int]], str]:
         """output ids -> text, as it reads behind this prompt: a leading space stays a space."""

@@ -110,8 +110,8 @@ def _not_covered(
         said.append("Equality bit by bit: exact mode was off, so equal tokens are what these prompts showed, no more.")
     if counted:
         said.append(
-            "Drafted trees beyond rounding: they equal plain decoding only up to that; each near-tie is listed, with its "
-            "margin."
+            "Drafted trees beyond rounding: they equal plain decoding only up to that; each near-tie is listed with "
+            "its margin."
         )
     if sampled:
         said.append(

@@ -27,7 +27,7 @@ DOUBT: Final = 1e-3
 """Chance that a right method is refused, over all prompts of the check together."""
 
 FAULT: Final = "a verifier that draws the token behind a refusal from p instead of max(p - q, 0)"
-CANDIDATES: Final = 6  # prompts that are looked at, each whole and cut in half
+CANDIDATES: Final = 4  # prompts that are looked at, each whole and cut in half
 TESTED: Final = 4  # of these: where the fault shows best in a pilot
 PILOT: Final = 256  # continuations of each candidate
 IMPOSSIBLE: Final = 1e12  # the statistic where something was said that cannot be: JSON knows no infinity

@@ -21,7 +21,9 @@ def test_standard_output_is_the_new_text_and_nothing_else(decant, target, draft)
     done = decant(PROMPT)
     assert done.exit_code == 0, done.output
     assert done.stdout == generate(target, PROMPT, draft=draft, max_tokens=12).text
-    assert re.search(r"^12 tokens in \d+\.\d\d s, .* a target call; draft-model: the same text as plain", done.stderr)
+    assert re.search(
+        r"^12 tokens in \d+\.\d\d s, .* a target call; draft-model: the text of plain decoding", done.stderr
+    )
 
 
 def test_quiet_says_nothing_beside_the_text(decant):
@@ -78,9 +80,15 @@ def test_json_goes_to_a_file_beside_the_text(decant, tmp_path):
     assert json.loads((tmp_path / "out.json").read_text())["text"] == done.stdout
 
 
+@pytest.mark.parametrize(("exact", "end"), [("on", "seed 7"), ("off", "seed 7, up to rounding")])
+def test_whether_bits_are_promised_follows_the_mode(decant, exact, end):
+    done = decant(PROMPT, "--exact", exact, "--seed", "7")
+    assert done.stderr.splitlines()[0].endswith(f"draft-model: the text of plain decoding with {end}")
+
+
 def test_rejection_says_that_it_promises_the_distribution(decant):
     done = decant(PROMPT, "--verifier", "rejection", "--temperature", "1")
-    assert "draft-model: plain decoding's distribution, but not its very tokens" in done.stderr
+    assert "draft-model: plain decoding's distribution, not its very tokens" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import decant
+
 DECANT = [sys.executable, "-m", "decant"]
+# The package that the tests import, installed or not.
+PLACE = os.environ | {"PYTHONPATH": str(Path(decant.__file__).parents[1])}
 
 
-def run(*words: str, **given) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*DECANT, *words], capture_output=True, text=True, check=False, **given)
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=PLACE)
 
 
 @pytest.mark.parametrize(
@@ -32,14 +37,14 @@ def test_help_and_usage_errors_need_no_torch(words, status):
         "import sys\nfrom decant.apps.cli import main\nsys.argv[0] = 'decant'\nstatus = main()\n"
         "print({'torch', 'transformers', 'rich'} & set(sys.modules), file=sys.stderr)\nsys.exit(status)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    done = run(sys.executable, "-c", script, *words)
     assert done.returncode == status, done.stderr
     assert done.stderr.endswith("set()\n")
     assert ("Usage" in done.stdout) == (status == 0)
 
 
 def test_an_error_is_one_line_on_standard_error():
-    done = run("generate", "any/model", "a prompt", "--method", "prompt-lokup")
+    done = run(*DECANT, "generate", "any/model", "a prompt", "--method", "prompt-lokup")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "decant: no method is called 'prompt-lokup'; did you mean prompt-lookup?\n"
 
@@ -47,30 +52,30 @@ def test_an_error_is_one_line_on_standard_error():
 def test_help_into_a_closed_pipe():
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([*DECANT, "--help"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([*DECANT, "--help"], stdout=writing, stderr=subprocess.PIPE, check=False, env=PLACE)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
-def begin(folder) -> subprocess.Popen[bytes]:
-    """A long generation; returns once its first text has come."""
+@pytest.fixture
+def long_generation(folder):
+    """A process whose first text has come."""
     words = ["generate", str(folder), "Take 1", "--dtype", "float32", "--max-tokens", "1000", "--threads", "1"]
-    process = subprocess.Popen([*DECANT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.read(1)
-    return process
+    with subprocess.Popen([*DECANT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=PLACE) as process:
+        first = process.stdout.read(1)
+        if not first:
+            pytest.fail(process.stderr.read().decode())
+        yield process
+        process.kill()
 
 
-def test_the_reader_goes_away(folder):
-    process = begin(folder)
-    process.stdout.close()
-    said = process.stderr.read().decode()
-    process.stderr.close()
-    assert (process.wait(), said) == (0, "")
+def test_the_reader_goes_away(long_generation):
+    long_generation.stdout.close()
+    said = long_generation.stderr.read().decode()
+    assert (long_generation.wait(), said) == (0, "")
 
 
-def test_ctrl_c(folder):
-    process = begin(folder)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert (process.returncode, said.decode()) == (130, "decant: interrupted\n")
+def test_ctrl_c(long_generation):
+    long_generation.send_signal(signal.SIGINT)
+    said = long_generation.stderr.read().decode()
+    assert (long_generation.wait(), said) == (130, "decant: interrupted\n")

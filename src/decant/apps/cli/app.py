@@ -1,7 +1,7 @@
 """The verbs under one name, and the last line of defence behind them."""
 
 import sys
-from contextlib import suppress
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -42,7 +42,7 @@ for verb in (generate, bench, prove, demo, methods, env):
 def main() -> int:
     """Run the command; the exit status."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot spell a character gets a question mark
     try:
         app(prog_name="decant")

@@ -79,9 +79,9 @@ def bench(
 
 
 def _finish(report: dict[str, Any], json: str | None) -> None:
+    write_json(report, json)  # first: the reader of a pipe may go away
     if json != "-":
         show_race(report)
-    write_json(report, json)
 
 
 def _finished(report: dict[str, Any]) -> str:

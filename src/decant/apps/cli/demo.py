@@ -54,7 +54,7 @@ def demo(
         show_race(race)
     certificates = []
     for temperature in (0.0, 1.0):
-        told(f"\nIs anything lost? {PROVED} prompts at temperature {temperature:g}, seed {seed}.\n\n")
+        told(f"\nIs anything lost? {len(asked)} prompts at temperature {temperature:g}, seed {seed}.\n\n")
         with progress(quiet) as watch:
             certificates.append(shown.certify(temperature, watch))
         if json != "-":

@@ -11,8 +11,10 @@ from decant.apps.cli.output import check_writable, facts_table, show, write_json
 from decant.apps.cli.start import quieten, use_threads
 
 PACKAGES: Final = ("tokenizers", "safetensors", "numpy", "typer", "rich")
-EXTRAS: Final = {"dev": ("pytest", "hypothesis", "ruff", "basedpyright", "import-linter")}
+EXTRAS: Final = {"dev": ("pytest", "ruff", "basedpyright", "import-linter")}
 VARIABLES: Final = ("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+LABELS: Final = {"bandwidth_gb_s": "memory bandwidth", "memory_gib": "memory"}
+UNITS: Final = {"bandwidth_gb_s": " GB/s", "memory_gib": " GiB"}
 
 
 @sentences()
@@ -23,7 +25,7 @@ def env(threads: options.Threads = None, json: options.Json = None) -> None:
     use_threads(threads)
     facts = environment()
     if json != "-":
-        show(facts_table({name.replace("_", " "): _said(value) for name, value in facts.items()}))
+        show(facts_table({_label(name): _said(value, name) for name, value in facts.items()}))
     write_json(facts, json)
 
 
@@ -49,11 +51,15 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _said(value: object) -> str:
+def _label(name: str) -> str:
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def _said(value: object, name: str = "") -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_said(one)}" for name, one in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "unknown" if value is None else str(value)
+    return "unknown" if value is None else f"{value}{UNITS.get(name, '')}"

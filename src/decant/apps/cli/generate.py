@@ -86,15 +86,17 @@ def _read(prompt: str | None) -> str:
 
 def _summary(session: "Session", said: "Completion", seconds: float, seed: int) -> str:
     tokens = len(said.tokens)
-    promise = {
-        "tokens": f"the same text as plain decoding with seed {seed}",
-        "distribution": "plain decoding's distribution, but not its very tokens",
-        None: "not plain decoding's distribution",
-    }[session.method.promise]
-    return (
-        f"{tokens} tokens in {seconds:.2f} s, {tokens / seconds:.1f} tokens/s, {said.acceptance_length:.2f} tokens a "
-        f"target call; {session.method.name}: {promise}\n{session.target.exact_note}"
-    )
+    speed = f"{tokens} tokens in {seconds:.2f} s, {tokens / seconds:.1f} tokens/s"
+    calls = f"{said.acceptance_length:.2f} a target call"
+    return f"{speed}, {calls}; {session.method.name}: {_promise(session, seed)}\n{session.target.exact_note}"
+
+
+def _promise(session: "Session", seed: int) -> str:
+    promised = session.method.promise
+    if promised == "tokens":
+        rounding = "" if session.target.model.rows else ", up to rounding"
+        return f"the text of plain decoding with seed {seed}{rounding}"
+    return "plain decoding's distribution, not its very tokens" if promised else "not plain decoding's distribution"
 
 
 def _report(

@@ -80,9 +80,9 @@ def prove(
         certificate["not_covered"] += [
             f"{one.name}, which was not checked: the run was interrupted" for one in unchecked
         ]
+    write_json(certificate, json)  # first: the reader of a pipe may go away
     if json != "-":
         show_certificate(certificate, trial.target.decode)
-    write_json(certificate, json)
     if interrupted:
         say(f"interrupted after {len(certificate['checks'])} of {len(trial.methods)} checks")
         raise typer.Exit(INTERRUPTED)

@@ -90,4 +90,5 @@ def _split(seconds: Mapping[str, float]) -> str:
 
 
 def count(number: int, noun: str) -> str:
+    """A number and its noun."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,64 @@
+from dataclasses import replace
+
+import pytest
+
+from decant.apps.opening import Opening
+from decant.apps.prompts import text_prompt
+from decant.apps.sampling import Sampling
+from decant.apps.trial import Question, prepare
+from decant.errors import BadInput
+
+PROMPTS = [text_prompt(f"Take {n}", f"p.txt line {n}") for n in range(3)]
+
+
+@pytest.fixture
+def trial(target, draft):
+    question = Question("all", "p.txt", draft, max_tokens=8, batch=2, seed=5)
+    return prepare(target, question, PROMPTS, Sampling(temperature=1.0, top_k=4), Opening())
+
+
+def test_every_method_whose_needs_are_met_is_in_place(trial, target):
+    assert [method.name for method in trial.methods] == ["draft-model", "prompt-lookup", "token-recycling"]
+    assert trial.skipped == []
+    assert (trial.workload.batch, trial.workload.seed, trial.workload.ends) == (2, 5, target.ends)
+    assert trial.workload.prompts == [target.encode(f"Take {n}") for n in range(3)]
+
+
+def test_the_baseline_is_plain_decoding_at_its_fastest_and_the_reference_is_exact(trial):
+    assert trial.fastest_plain.decoder.target.rows is None
+    assert trial.exact_plain.decoder.target.rows is not None
+    assert trial.fastest_plain.decoder.target.network is trial.exact_plain.decoder.target.network
+
+
+def test_a_batch_that_exact_mode_cannot_hold_is_compared_as_loaded(trial):
+    rows = trial.exact_plain.decoder.target.rows
+    wide = replace(trial, workload=replace(trial.workload, batch=rows.most + 1))
+    assert wide.exact_plain.decoder.target is trial.target.model
+
+
+def test_the_settings_are_enough_to_run_it_again(trial, draft):
+    settings = trial.settings()
+    assert settings["draft"] == draft.facts()
+    assert {key: value for key, value in settings.items() if key != "draft"} == {
+        "asked": "all",
+        "source": "p.txt",
+        "verifier": "coupled",
+        "policy": None,
+        "temperature": 1.0,
+        "top_k": 4,
+        "top_p": None,
+        "min_p": None,
+    }
+
+
+def test_no_draft_is_loaded_where_no_method_needs_one(folder):
+    alone = prepare(folder, Question(["prompt-lookup"], "p.txt"), PROMPTS, Sampling(0.0), Opening(dtype="float32"))
+    assert alone.draft is None
+    pair = prepare(folder, Question(["draft-model:depth=2"], "p.txt"), PROMPTS, Sampling(0.0), Opening(dtype="float32"))
+    assert pair.draft is not None
+    assert pair.draft.model.rows is None, "a draft need not be exact"
+
+
+def test_room_for_the_answer_is_checked_before_anything_is_decoded(target):
+    with pytest.raises(BadInput, match=r"p\.txt line 0 has \d+ tokens and 5,000 more were asked for"):
+        prepare(target, Question(["prompt-lookup"], "p.txt", max_tokens=5000), PROMPTS, Sampling(0.0), Opening())
