@@ -41,7 +41,6 @@ class Settings:
 
     steps: int
     peak: float = 1e-3
-    embedding: float = 1.0  # the embeddings' learning rate, in those of the rest; wide models want more than 1
     warmup: int = 100
     decay: float = 0.25  # the last share of the steps, down to zero in a straight line
     betas: tuple[float, float] = (0.9, 0.95)
@@ -111,7 +110,7 @@ def _step(
 ) -> tuple[Tensor, int]:
     """One update; returns the mean nats per weighted position and the number of positions read."""
     for group in optimiser.param_groups:
-        group["lr"] = settings.rate(step) * group["factor"]
+        group["lr"] = settings.rate(step)
     parts = [batches(step * settings.accumulate + part) for part in range(settings.accumulate)]
     weight = torch.stack([weights_BT.sum() for _, weights_BT in parts]).sum()
     total = torch.zeros((), device=weight.device)
@@ -126,16 +125,10 @@ def _step(
 
 
 def _optimiser(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    looked_up = {part.weight for part in model.modules() if isinstance(part, nn.Embedding)}
     trained = [weight for weight in model.parameters() if weight.requires_grad]
-    embeddings = [weight for weight in trained if weight in looked_up]
-    matrices = [weight for weight in trained if weight.dim() >= 2 and weight not in looked_up]
+    matrices = [weight for weight in trained if weight.dim() >= 2]
     vectors = [weight for weight in trained if weight.dim() < 2]  # norms and biases are not decayed
-    groups = [
-        {"params": embeddings, "weight_decay": settings.weight_decay, "factor": settings.embedding},
-        {"params": matrices, "weight_decay": settings.weight_decay, "factor": 1.0},
-        {"params": vectors, "weight_decay": 0.0, "factor": 1.0},
-    ]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=settings.peak, betas=settings.betas, fused=True)
 
 

@@ -29,7 +29,6 @@ from decant.models.induction import plant
 TOKENS: Final = {"target": 4_200_000, "draft": 6_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
 ROW_TOKENS: Final = {"target": 2048, "draft": 4096, "refine": 4096}  # in one step
 PEAKS: Final = {"target": 6e-4, "draft": 4e-3, "refine": 1.5e-3}
-EMBEDDINGS: Final = {"target": 5.0, "draft": 1.0, "refine": 1.0}  # their rate over the others'
 EACH: Final = 60  # held-out instances of a task
 AFTER: Final = {"target": "", "draft": ", the last part by forward KL to house:target"}
 LENGTHS: Final = ((256, 0.45), (512, 0.27), (1024, 0.24), (2048, 0.04))  # share of the tokens at each length
@@ -48,9 +47,7 @@ def spec(name: str, words: Tokenizer) -> models.LlamaSpec:
 def settings(name: str, minutes: float) -> Settings:
     """Steps in proportion to the minutes; rates found by short trials."""
     steps = max(round(TOKENS[name] * minutes / 90 / ROW_TOKENS[name]), 1)
-    return Settings(
-        steps, PEAKS[name], warmup=min(100, steps // 10), decay=0.3, betas=(0.9, 0.98), weight_decay=0.05, save_every=50
-    )
+    return Settings(steps, PEAKS[name], warmup=min(100, steps // 10), decay=0.3, betas=(0.9, 0.98), weight_decay=0.05)
 
 
 def phases(name: str, steps: int) -> list[Phase]:

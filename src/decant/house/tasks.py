@@ -35,35 +35,18 @@ class Instance:
 
 
 def arithmetic(rng: random.Random) -> tuple[str, str]:
-    """A running value between 0 and 99, changed three to six times; each step is written out."""
-    start = current = rng.randint(2, 60)
-    asked: list[str] = []
-    steps: list[str] = []
-    for _ in range(rng.randint(3, 6)):
-        sign, amount, after = _step(rng, current)
-        asked.append(f"{SIGN_WORDS[sign]} {amount}")
-        steps.append(f"{current} {sign} {amount} = {after}")
-        current = after
-    ask = rng.choice(
-        ("Start with {0}, then {1}.", "Take {0}, then {1}.", "Begin at {0}, then {1}. What is the result?")
-    )
-    prompt = ask.format(start, ", ".join(asked))
-    return prompt, "\n".join([*steps, f"Answer: {current}"])
-
-
-SIGN_WORDS: Final = {"+": "add", "-": "subtract", "*": "multiply by"}
-
-
-def _step(rng: random.Random, current: int) -> tuple[str, int, int]:
-    """An operation whose result stays within 0 and 99."""
-    while True:
-        sign = rng.choices("+-*", (4, 4, 2))[0]
-        amount = rng.randint(2, 4) if sign == "*" else rng.randint(1, 20)
-        after = current * amount if sign == "*" else current + amount if sign == "+" else current - amount
-        if 0 <= after <= 99 and current > 0:
-            return sign, amount, after
-        if current == 0:
-            return "+", amount, amount
+    """A sum of three to six one-digit numbers, taken from the left one step a line; no value leaves 0 to 30."""
+    current = rng.randint(1, 9)
+    values, terms = [current], []
+    for _ in range(rng.randint(2, 5)):
+        amounts = [amount for amount in range(-9, 10) if amount and 0 <= current + amount <= 30]
+        amount = rng.choice(amounts)
+        current += amount
+        values.append(current)
+        terms.append(f" {'+' if amount > 0 else '-'} {abs(amount)}")
+    ask = rng.choice(("Compute {0} step by step.", "What is {0}? Show each step.", "Work out {0}"))
+    steps = [f"{value}{''.join(terms[place:])}" for place, value in enumerate(values) if 0 < place < len(terms)]
+    return ask.format(f"{values[0]}{''.join(terms)}"), "\n".join([*steps, f"Answer: {current}"])
 
 
 def _unique(items: Sequence[int]) -> list[int]:
@@ -87,9 +70,9 @@ OPERATION_WEIGHTS: Final = (3, 3, 2, 1, 1, 2, 1, 2, 1, 1, 1)
 
 
 def lists(rng: random.Random) -> tuple[str, str]:
-    """Two to four operations on four to eight numbers below 100; each result on its own line."""
-    items = [rng.randint(0, 99) for _ in range(rng.randint(4, 8))]
-    for _ in range(rng.choice((0, 0, 1, 2))):  # without repeats `unique` would be the identity
+    """Two to four operations on four to eight digits; each result on its own line."""
+    items = rng.sample(range(10), rng.randint(4, 8))
+    if rng.random() < 0.4:  # without repeats `unique` would be the identity
         items[rng.randrange(len(items))] = rng.choice(items)
     names: list[str] = []
     wanted = rng.randint(2, 4)
@@ -136,7 +119,7 @@ GENERATORS: Final[dict[str, Callable[[random.Random], tuple[str, str]]]] = {
     "records": records,
     "edit": edit,
 }
-WEIGHTS: Final = {"arithmetic": 26, "lists": 32, "lookup": 12, "records": 15, "edit": 15}  # by instance
+WEIGHTS: Final = {"arithmetic": 30, "lists": 32, "lookup": 10, "records": 13, "edit": 15}  # by instance
 
 
 def draw(rng: random.Random, task: str, held_out: bool = False, functions: Sequence[str] = ()) -> Instance:

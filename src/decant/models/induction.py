@@ -13,7 +13,7 @@ Source: Olsson et al. 2022, arXiv:2209.11895 (induction heads); Trockman & Kolte
 
 import math
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Any, Final, final
 
 import torch
 from torch import Generator, Tensor
@@ -48,7 +48,8 @@ def plant(model: LlamaForCausalLM, seed: int = 0) -> None:
 
     Raises IncompatibleParts for fewer than two layers, or a residual too narrow for what the heads write.
     """
-    config, rng = model.config, Generator().manual_seed(seed)
+    config: Any = model.config
+    rng = Generator().manual_seed(seed)
     width, group = config.head_dim, config.num_attention_heads // config.num_key_value_heads
     if config.num_hidden_layers < 2:
         raise IncompatibleParts(f"copying needs two layers, not {config.num_hidden_layers}")
@@ -59,11 +60,12 @@ def plant(model: LlamaForCausalLM, seed: int = 0) -> None:
     embedding *= SPREAD / config.initializer_range
     embedding -= embedding @ rooms.before_GWD.flatten(0, 1).T @ rooms.before_GWD.flatten(0, 1)
     embedding[:, 0] = CONSTANT
-    for layer in model.model.layers:
+    layers: list[Any] = list(model.model.layers)
+    for layer in layers:
         for projection in (layer.self_attn.o_proj, layer.mlp.down_proj):
             projection.weight *= 1 / math.sqrt(2 * config.num_hidden_layers)  # as in GPT-2
-    first, second = (layer.self_attn for layer in model.model.layers[:2])
-    angles_F = model.model.rotary_emb.inv_freq
+    first, second = (layer.self_attn for layer in layers[:2])
+    angles_F: Any = model.model.rotary_emb.inv_freq
     norm = float(embedding.square().mean().sqrt())
     _look_back(first, angles_F, CONSTANT / norm, width, group)
     _pass(first, 0, rooms.named_WD, WRITES * norm * rooms.before_GWD)
@@ -83,7 +85,7 @@ def _rooms(hidden: int, width: int, group: int, rng: Generator) -> Rooms:
     return Rooms(free_XD[:width], before_GWD, free_XD)
 
 
-def _look_back(attention: torch.nn.Module, angles_F: Tensor, steady: float, width: int, group: int) -> None:
+def _look_back(attention: Any, angles_F: Tensor, steady: float, width: int, group: int) -> None:
     """Query head g of the first key-value head attends g + 1 positions back, whatever the tokens are."""
     half, size = width // 2, math.sqrt(BACK * math.sqrt(width)) / steady
     keys, queries = attention.k_proj.weight, attention.q_proj.weight
@@ -97,7 +99,7 @@ def _look_back(attention: torch.nn.Module, angles_F: Tensor, steady: float, widt
     keys[fast_F, 0] = size
 
 
-def _match(attention: torch.nn.Module, head: int, angles_F: Tensor, rooms: Rooms) -> None:
+def _match(attention: Any, head: int, angles_F: Tensor, rooms: Rooms) -> None:
     """Query heads of a group ask for the present token, keys tell the token before: they attend to what followed."""
     width = len(rooms.named_WD)
     slow_F = (angles_F <= SLOW).nonzero()[:, 0]
@@ -112,7 +114,7 @@ def _match(attention: torch.nn.Module, head: int, angles_F: Tensor, rooms: Rooms
         attention.q_proj.weight[places] = size * rooms.named_WD[codes]
 
 
-def _pass(attention: torch.nn.Module, head: int, read_WD: Tensor, written_GWD: Tensor) -> None:
+def _pass(attention: Any, head: int, read_WD: Tensor, written_GWD: Tensor) -> None:
     """Let a key-value head read some directions and its query heads write them into others."""
     group, width, _ = written_GWD.shape
     attention.v_proj.weight[head * width : (head + 1) * width] = read_WD
