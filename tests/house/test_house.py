@@ -17,7 +17,7 @@ def test_the_shipped_folders_load_offline(name):
     folder = house.folder(f"house:{name}")
     words = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-    assert model.dtype == torch.bfloat16
+    assert model.dtype == torch.float32  # what the configuration asks for; the file itself is bfloat16, half as large
     assert model.config.vocab_size == len(words) == tokenizer.VOCAB
     assert words.eos_token == tokenizer.END
     assert sorted(model.generation_config.eos_token_id) == sorted(
