@@ -58,13 +58,12 @@ def find(probe: Probe, free: Probe) -> RowClass | None:
     The first rows of a chain of 64 are scored in blocks of each candidate size and compared, bit by bit, with blocks
     of 16; caches are written by the same forwards, so a difference in any layer shows.
     """
-    reference = probe(64, REFERENCE)
-    if not torch.equal(reference, probe(64, REFERENCE)):
+    reference = probe(max(CANDIDATES), REFERENCE)
+    if not torch.equal(reference[:REFERENCE], probe(REFERENCE, REFERENCE)):
         return None
     shares = {REFERENCE}
     for size in CANDIDATES:
-        blocks = min(max(1, (64 if size >= REFERENCE else REFERENCE) // size), 4)
-        count = blocks * size  # no block is shorter than the others
+        count = size * max(1, min(4, REFERENCE // size))  # no block is shorter than the others
         if size != REFERENCE and torch.equal(probe(count, size), reference[:count]):
             shares.add(size)
     down = [size for size in reversed(CANDIDATES) if size <= REFERENCE]
