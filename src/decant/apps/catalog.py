@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Final, TypeVar, final
 
-from decant.apps.knobs import split
+from decant.apps.knobs import Kinds, knobs_of, split, values_of
 from decant.errors import UnknownMethod
 
 DEFAULT_VERIFIER: Final = "coupled"
@@ -180,11 +180,26 @@ def pick(table: Mapping[str, Row], name: str, role: str) -> Row:
     raise UnknownMethod(f"no {role} is called {name!r}; did you mean {' or '.join(near)}?")
 
 
+def knobs_for(recipe: Recipe, policy: str | None = None) -> tuple[Kinds, Kinds]:
+    """The knobs of a recipe's drafter, and those of the policy that paces it."""
+    if recipe.drafter is None:
+        return {}, {}
+    drafter = pick(DRAFTERS, recipe.drafter, "drafter").get()
+    pace = pick(POLICIES, split(policy or recipe.policy).name, "policy").get()
+    return knobs_of(drafter, dict.fromkeys(WIRED)), knobs_of(pace)
+
+
 def check(specs: Iterable[str], verifier: str | None = None, policy: str | None = None) -> None:
-    """Raise for a name that is in no table, before anything heavy is loaded."""
+    """Raise for a name or a knob that is in no table, before a model is loaded; a knob imports the part it sets."""
+    for table, role, spec in ((VERIFIERS, "verifier", verifier), (POLICIES, "policy", policy)):
+        if spec is not None:
+            part = pick(table, split(spec).name, role)
+            if split(spec).knobs:
+                values_of(split(spec), knobs_of(part.get()))
     for spec in specs:
-        pick(METHODS, split(spec).name, "method")
-    if verifier is not None:
-        pick(VERIFIERS, split(verifier).name, "verifier")
-    if policy is not None:
-        pick(POLICIES, split(policy).name, "policy")
+        wanted = split(spec)
+        recipe = pick(METHODS, wanted.name, "method")
+        if wanted.knobs:
+            mine, his = knobs_for(recipe, policy)
+            values_of(wanted.parted(mine, his)[0], mine)
+            values_of(wanted.parted(mine, his)[1], his)

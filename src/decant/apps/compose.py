@@ -17,6 +17,7 @@ from decant.apps.catalog import (
     VERIFIERS,
     Part,
     Recipe,
+    knobs_for,
     pick,
 )
 from decant.apps.knobs import build, knobs_of, split
@@ -73,13 +74,12 @@ def compose(
         return plain(target, warp)
     judge: Verifier = _part(VERIFIERS, verifier or DEFAULT_VERIFIER, "verifier")
     _refuse(recipe, target, draft, judge, verifier or DEFAULT_VERIFIER)
-    guesser = pick(DRAFTERS, recipe.drafter, "drafter").get()
     pace = split(policy or recipe.policy)
-    pace_class = pick(POLICIES, pace.name, "policy").get()
+    guesser, pace_class = pick(DRAFTERS, recipe.drafter, "drafter").get(), pick(POLICIES, pace.name, "policy").get()
     given: dict[str, Any] = {}
     if draft is not None and recipe.needs == NEEDS_DRAFT:
         given = {"model": replace(draft.model, vocab=target.model.vocab), "coupled": judge.seeded}
-    drafter_knobs, policy_knobs = knobs_of(guesser, given), knobs_of(pace_class)
+    drafter_knobs, policy_knobs = knobs_for(recipe, policy)
     mine, his = wanted.parted(drafter_knobs, policy_knobs)
     pacing: Policy[Any] = build(pace.joined(his), pace_class, policy_knobs)
     decoder = Speculative(

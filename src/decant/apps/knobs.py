@@ -65,14 +65,17 @@ def knobs_of(made: Callable[..., Any], given: Mapping[str, Any] | None = None) -
     }
 
 
-def build(spec: Spec, made: Callable[..., Any], kinds: Kinds, given: Mapping[str, Any] | None = None) -> Any:
-    """Call `made` with the knobs of `spec`, converted. Raises BadInput for one that does not exist or fit."""
-    values: dict[str, Any] = {}
-    for knob, text in spec.knobs.items():
+def values_of(spec: Spec, kinds: Kinds) -> dict[str, Any]:
+    """The knobs of `spec`, converted. Raises BadInput for one that does not exist or fit."""
+    for knob in spec.knobs:
         if knob not in kinds:
             raise _unknown(spec.name, knob, list(kinds))
-        values[knob] = _convert(text, kinds[knob], f"{spec.name}'s {knob}")
-    return made(**(given or {}), **values)
+    return {knob: _convert(text, kinds[knob], f"{spec.name}'s {knob}") for knob, text in spec.knobs.items()}
+
+
+def build(spec: Spec, made: Callable[..., Any], kinds: Kinds, given: Mapping[str, Any] | None = None) -> Any:
+    """Call `made` with the knobs of `spec`. Raises BadInput for one that does not exist or fit."""
+    return made(**(given or {}), **values_of(spec, kinds))
 
 
 def _settable(kind: Any) -> bool:

@@ -1,8 +1,9 @@
-"""Rebuild the house from nothing: tokenizer, target, draft, prompts, evaluation, model cards.
+"""Rebuild the house from nothing: tokenizer, draft, target, prompts, evaluation, model cards.
 
     python -m decant.house.build [--out FOLDER] [--minutes N] [--only PART] [--threads N]
 
-Made for 90 minutes on 2 cores; `--minutes` scales the number of training tokens. Checkpoints live under
+Made for 90 minutes on 2 cores that multiply bfloat16; `--minutes` scales the number of training tokens. The target is
+the trained draft, grown to ten times its size and trained on; the draft then learns from it. Checkpoints live under
 $DECANT_HOME/house (default ~/.cache/decant/house) and every stage resumes from there.
 """
 
@@ -25,34 +26,46 @@ from decant.house import HOME, card, corpus, evaluate, questions, tasks, tokeniz
 from decant.house.mixture import Mixture, Phase, encode_code
 from decant.models import build as models
 from decant.models.induction import plant
+from decant.models.widen import Shape, grow
 
-TOKENS: Final = {"target": 4_200_000, "draft": 6_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
-ROW_TOKENS: Final = {"target": 2048, "draft": 4096, "refine": 4096}  # in one step
-PEAKS: Final = {"target": 6e-4, "draft": 4e-3, "refine": 1.5e-3}
+TOKENS: Final = {"draft": 6_000_000, "target": 11_500_000, "refine": 2_000_000}  # read in training, at 90 minutes
+ROW_TOKENS: Final = {"draft": 4096, "target": 1024, "refine": 4096}  # in one step, at the least one row
+PEAKS: Final = {"draft": 4e-3, "target": 6e-4, "refine": 1.5e-3}
+DECAYS: Final = {"draft": 0.3, "target": 0.6, "refine": 0.3}  # the last share of the steps
+SEEDS: Final = {"draft": 0, "target": 1, "refine": 2}  # of the mixture: nobody reads the same text twice
+TARGET: Final = Shape(hidden=256, intermediate=688, layers=6, heads=8, kv_heads=4)
 EACH: Final = 60  # held-out instances of a task
-AFTER: Final = {"target": "", "draft": ", the last part by forward KL to house:target"}
+AFTER: Final = {
+    "target": ", grown out of house:draft as it was before its last part",
+    "draft": ", the last part by forward KL to house:target",
+}
 LENGTHS: Final = ((256, 0.45), (512, 0.27), (1024, 0.24), (2048, 0.04))  # share of the tokens at each length
 EXPORT_SECONDS: Final = 600
 TOKENIZER_INSTANCES: Final = 4000
 
 
-def spec(name: str, words: Tokenizer) -> models.LlamaSpec:
-    """The shape of a house model."""
+def untrained_draft(words: Tokenizer) -> models.Llama:
+    """Two narrow layers that copy from the first step on."""
     *ends, pad = tokenizer.ids(words, tokenizer.END, tokenizer.END_OF_TEXT, tokenizer.PAD)
-    if name == "target":
-        return models.LlamaSpec(tokenizer.VOCAB, 256, 6, 8, 4, 688, eos=tuple(ends), pad=pad)
-    return models.LlamaSpec(tokenizer.VOCAB, 96, 2, 3, 3, 192, eos=tuple(ends), pad=pad)
+    model = models.untrained(models.LlamaSpec(tokenizer.VOCAB, 96, 2, 3, 3, 192, eos=tuple(ends), pad=pad), seed=0)
+    plant(model, seed=0)
+    return model
 
 
 def settings(name: str, minutes: float) -> Settings:
-    """Steps in proportion to the minutes; rates found by short trials."""
-    steps = max(round(TOKENS[name] * minutes / 90 / ROW_TOKENS[name]), 1)
-    return Settings(steps, PEAKS[name], warmup=min(100, steps // 10), decay=0.3, betas=(0.9, 0.98), weight_decay=0.05)
+    """Rates found by short trials; the target's small steps learn to copy in half the tokens of large ones."""
+    steps = sum(phase.steps for phase in phases(name, minutes))
+    warmup = min(100, steps // 10)
+    return Settings(steps, PEAKS[name], warmup, DECAYS[name], betas=(0.9, 0.98), weight_decay=0.05)
 
 
-def phases(name: str, steps: int) -> list[Phase]:
-    """Short sequences first, long ones during the decay."""
-    return [Phase(round(steps * share), ROW_TOKENS[name] // length, length) for length, share in LENGTHS]
+def phases(name: str, minutes: float) -> list[Phase]:
+    """Tokens in proportion to the minutes; short sequences first, long ones during the decay."""
+    found = []
+    for length, share in LENGTHS:
+        rows = max(ROW_TOKENS[name] // length, 1)
+        found.append(Phase(max(round(TOKENS[name] * minutes / 90 * share / (rows * length)), 1), rows, length))
+    return found
 
 
 def workshop(minutes: float) -> Path:
@@ -98,31 +111,44 @@ def exporting(model: models.Llama, words: Tokenizer, folder: Path) -> Callable[[
     return saved
 
 
-def train_one(name: str, minutes: float, shop: Path) -> models.Llama:
-    """Train one house model on the mixture, or finish what a checkpoint began."""
+def train_draft(minutes: float, shop: Path) -> models.Llama:
+    """Train house:draft on the mixture, or finish what a checkpoint began."""
+    model = untrained_draft(prepare(shop)[0])
+    fit("draft", model, minutes, shop)
+    return model
+
+
+def train_target(draft: models.Llama, minutes: float, shop: Path) -> models.Llama:
+    """Grow the trained draft and train on: a step of the draft costs a sixth, and what it learnt is not lost."""
+    model = grow(draft, TARGET)
+    assert isinstance(model, models.Llama)
+    fit("target", model, minutes, shop)
+    return model
+
+
+def fit(name: str, model: models.Llama, minutes: float, shop: Path) -> None:
+    """Train a model on the mixture, from its last checkpoint."""
     words, code = prepare(shop)
-    model = models.untrained(spec(name, words), seed=0)
-    plant(model, seed=0)
     knobs = settings(name, minutes)
-    mixture = Mixture(words, code, corpus.functions(held_out=False), phases(name, knobs.steps))
+    mixture = Mixture(words, code, corpus.functions(held_out=False), phases(name, minutes), SEEDS[name])
 
     def loss(ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
-        return models.next_token_nats(model, ids_BT, weights_BT)
+        with models.mixed_precision(ids_BT.device):
+            return models.next_token_nats(model, ids_BT, weights_BT)
 
     train(model, loss, mixture.batch, knobs, shop / name, exporting(model, words, shop / "export" / name))
     export(model, words, shop / "export" / name)
-    return model
 
 
 def refine(draft: models.Llama, target: models.Llama, minutes: float, shop: Path) -> None:
     """Move the trained draft towards the target's distribution: forward KL where the mixture has weight."""
     words, code = prepare(shop)
     knobs = settings("refine", minutes)
-    shape = phases("refine", knobs.steps)
-    mixture = Mixture(words, code, corpus.functions(held_out=False), shape, seed=1)
+    mixture = Mixture(words, code, corpus.functions(held_out=False), phases("refine", minutes), SEEDS["refine"])
 
     def loss(ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
-        return models.divergence_nats(target, draft, ids_BT, weights_BT)
+        with models.mixed_precision(ids_BT.device):
+            return models.divergence_nats(target, draft, ids_BT, weights_BT)
 
     train(draft, loss, mixture.batch, knobs, shop / "refine")
 
@@ -145,12 +171,12 @@ def build(minutes: float, out: Path, shop: Path) -> dict[str, card.Measured]:
     """All of it; every stage continues where an interrupted build stopped."""
     words, _ = prepare(shop)
     questions.write(out / "prompts", words)
-    target = train_one("target", minutes, shop)
-    draft = train_one("draft", minutes, shop)
+    draft = train_draft(minutes, shop)
+    target = train_target(draft, minutes, shop)
     refine(draft, target, minutes, shop)
-    read = {name: settings(name, minutes).steps * ROW_TOKENS[name] for name in TOKENS}
+    read = {name: sum(part.steps * part.rows * part.length for part in phases(name, minutes)) for name in TOKENS}
     return {
-        "target": finish("target", target, out, shop, read["target"]),
+        "target": finish("target", target, out, shop, read["draft"] + read["target"]),
         "draft": finish("draft", draft, out, shop, read["draft"] + read["refine"]),
     }
 
@@ -160,14 +186,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m decant.house.build", description="Rebuild the house models.")
     parser.add_argument("--out", type=Path, default=HOME, help="where the house is written")
     parser.add_argument("--minutes", type=float, default=90, help="scales the training tokens")
-    parser.add_argument("--only", choices=("target", "draft"), help="train one model and stop")
+    parser.add_argument("--only", choices=("draft", "target"), help="stop when this one is trained")
     parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 4))
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     shop = workshop(asked.minutes)
     try:
         if asked.only:
-            train_one(asked.only, asked.minutes, shop)
+            draft = train_draft(asked.minutes, shop)
+            if asked.only == "target":
+                train_target(draft, asked.minutes, shop)
             return 0
         for name, measured in build(asked.minutes, asked.out, shop).items():
             shares = "  ".join(f"{task} {share:.3f}" for task, share in measured.matches.items())

@@ -61,24 +61,26 @@ class MaskForm:
 
     def _additive(self, allow_BQW: Tensor) -> Tensor:
         # A float mask: eager attention *adds* a bool one. finfo.min, not -inf: a row that sees nothing must not be nan.
-        mask = torch.zeros(allow_BQW.shape, dtype=self.dtype, device=allow_BQW.device)
-        return mask.masked_fill_(~allow_BQW, torch.finfo(self.dtype).min)[:, None]
+        return allow_BQW.logical_not()[:, None].to(self.dtype).mul_(torch.finfo(self.dtype).min)
 
 
-def sees(slot_W: Tensor, last_BQ: Tensor, node_BQN: Tensor | None, length_B: Tensor) -> Tensor:
-    """allow_BQW: which slots each new row may read.
+def sees(slot_W: Tensor, last_BQ: Tensor, node_BQN: Tensor, length_B: Tensor) -> Tensor:
+    """allow_BQW: which slots each new row of a tree may read.
 
     last_BQ:  the last slot of the plain prefix that the row sees.
-    node_BQN: what it sees of the nodes in slots length + i, itself included; None where nothing branches.
+    node_BQN: what it sees of the nodes in slots length + i, itself included.
     """
-    allow_BQW = slot_W <= last_BQ[..., None]
-    if node_BQN is None:
-        return allow_BQW
     nodes = node_BQN.shape[-1]
     node_BW = slot_W - length_B[:, None]
     inside_B1W = ((node_BW >= 0) & (node_BW < nodes))[:, None]
-    node_BQW = node_BW.clamp(0, nodes - 1)[:, None].expand(allow_BQW.shape)
-    return allow_BQW | (inside_B1W & node_BQN.gather(-1, node_BQW))
+    node_BQW = node_BW.clamp(0, nodes - 1)[:, None].expand(-1, last_BQ.shape[1], -1)
+    return (slot_W <= last_BQ[..., None]) | (inside_B1W & node_BQN.gather(-1, node_BQW))
+
+
+def key_positions(slot_W: Tensor, position_BN: Tensor, length_B: Tensor) -> Tensor:
+    """key_BW: the position behind each slot; a tree's node i lies in slot length + i."""
+    slot_BN = length_B[:, None] + torch.arange(position_BN.shape[1], device=slot_W.device)
+    return slot_W.expand(len(length_B), -1).scatter(1, slot_BN, position_BN)
 
 
 def attend(

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from decant.errors import BadInput, IncompatibleParts
-from decant.models.attention import FILLING, MaskForm, sees
+from decant.models.attention import FILLING, MaskForm, key_positions, sees
 from decant.models.cache import Store
 from decant.models.context import Context, Scored
 from decant.models.linears import Filling
@@ -28,37 +28,46 @@ WIDTH = 64  # slots read are a multiple of this: an odd tail is summed in anothe
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Columns:
-    """New rows of one forward, Q a request; -1 in slot_BQ marks rows that only fill the shape.
+class Branches:
+    """Where rows of a tree differ from rows of a chain, whose position and last visible slot are their own slot.
 
-    last_BQ:     the last slot of the plain prefix that a row sees: its own, or the root's for the nodes of a tree.
-    node_BQN:    what a row sees of the draft's nodes, in slots length + i; None where nothing branches.
+    last_BQ:    the last slot of the plain prefix that a row sees: its own, or the root's for the nodes of the tree.
+    node_BQN:   what a row sees of the tree's nodes, in slots length + i.
+    position_BN: positions of all nodes, scored in this forward or not.
     """
 
-    ids_BQ: Tensor
-    slot_BQ: Tensor
     position_BQ: Tensor
     last_BQ: Tensor
-    node_BQN: Tensor | None = None
+    node_BQN: Tensor
+    position_BN: Tensor
+
+    def cut(self, first: int, stop: int, fill: int) -> "Branches":
+        """Columns [first, stop), then `fill` more."""
+        ends = (0, fill)
+        return Branches(
+            pad(self.position_BQ[:, first:stop], ends),
+            pad(self.last_BQ[:, first:stop], ends, value=-1),
+            pad(self.node_BQN[:, first:stop], (0, 0, *ends)),
+            self.position_BN,
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """New rows of one forward, Q a request. Slots are counted on the host; -1 marks rows that only fill the shape."""
+
+    ids_BQ: Tensor
+    slots: list[list[int]]
+    branches: Branches | None = None
 
     def cut(self, first: int, stop: int, fill: int = 0) -> "Columns":
         """Columns [first, stop), then `fill` rows that nobody reads."""
-
-        def part(rows_BQ: Tensor) -> Tensor:
-            return pad(rows_BQ[:, first:stop], (0, fill), value=-1)
-
-        node = None if self.node_BQN is None else pad(self.node_BQN[:, first:stop], (0, 0, 0, fill))
-        return Columns(part(self.ids_BQ), part(self.slot_BQ), part(self.position_BQ), part(self.last_BQ), node)
-
-    def then(self, nodes: "Columns") -> "Columns":
-        """These columns of context, which see no node, and those of the draft's nodes behind them."""
-        return Columns(
-            torch.cat([self.ids_BQ, nodes.ids_BQ], 1),
-            torch.cat([self.slot_BQ, nodes.slot_BQ], 1),
-            torch.cat([self.position_BQ, nodes.position_BQ], 1),
-            torch.cat([self.last_BQ, nodes.last_BQ], 1),
-            None if nodes.node_BQN is None else pad(nodes.node_BQN, (0, 0, self.ids_BQ.shape[1], 0)),
-        )
+        if first == fill == 0 and stop == len(self.slots[0]):
+            return self
+        branches = None if self.branches is None else self.branches.cut(first, stop, fill)
+        slots = [row[first:stop] + [-1] * fill for row in self.slots]
+        return Columns(pad(self.ids_BQ[:, first:stop], (0, fill)), slots, branches)
 
 
 @final
@@ -118,16 +127,16 @@ class Causal:
         """Row 0 follows the root, row i + 1 follows node i."""
         known = context.memory[0]
         if known is not None and known.version == context.version and known.prefix_of(draft):
-            done = known.tokens_BN.shape[1]
-            scores = known.scores
+            scores, done = known.scores, known.tokens_BN.shape[1]
             if done < draft.tokens_BN.shape[1]:
-                columns, nodes = self._nodes(context, draft)
-                scores = _along_rows([scores, self._blocks(context, columns.cut(done, nodes.shape[1]), nodes)])
+                columns = self._columns(context, draft)
+                new = columns.cut(len(columns.slots[0]) - draft.tokens_BN.shape[1] + done, len(columns.slots[0]))
+                scores = _along_rows([scores, self._blocks(context, new)])
         else:
-            columns, nodes = self._nodes(context, draft)
-            before = self._before(context)
-            pending = before.ids_BQ.shape[1] - 1
-            scores = _map_rows(self._blocks(context, before.then(columns), nodes), lambda rows: rows[:, pending:])
+            columns = self._columns(context, draft)
+            pending = len(columns.slots[0]) - 1 - draft.tokens_BN.shape[1]
+            scores = self._blocks(context, columns)
+            scores = _map_rows(scores, lambda rows: rows[:, pending:]) if pending else scores
         context.memory[0] = Scored(context.version, draft.tokens_BN, draft.parents_BN, scores)
         return scores
 
@@ -136,19 +145,19 @@ class Causal:
         known = context.memory[0]
         scored = known.tokens_BN.shape[1] if known is not None and known.version == context.version else None
         paths = verdict.nodes_BC.tolist()  # sync: slots are counted on the host
+        new = verdict.committed_B.tolist()
         cached = list(context.cached)
-        for request, (path, length) in enumerate(zip(paths, context.lengths, strict=True)):
+        for request, (path, length, more) in enumerate(zip(paths, context.lengths, new, strict=True)):
             if scored is None:
                 continue
             stop = next((i for i, node in enumerate(path) if node == PAD or node >= scored), len(path))
             if path[:stop] != list(range(stop)):
                 context.store.move(request, [length + node for node in path[:stop]], length)
-            cached[request] = length + stop
+            cached[request] = length + min(stop, more - 1)
         context.memory[0] = None
-        new = verdict.committed_B.tolist()
         return replace(
             context,
-            tokens_BT=append(context.tokens_BT, verdict.tokens_BC),
+            tokens_BT=_appended(context, verdict.tokens_BC, new),
             lengths=tuple(n + more for n, more in zip(context.lengths, new, strict=True)),
             cached=tuple(cached),
             version=context.version + 1,
@@ -163,72 +172,79 @@ class Causal:
 
     def _prefill(self, context: Context, first: int, stop: int) -> Scores:
         """Positions [first, stop) of every prompt; any number of rows, since plain and drafted decoding share it."""
-        slot_BQ = torch.arange(first, stop, device=context.tokens_BT.device).expand(len(context.lengths), -1)
-        columns = Columns(context.tokens_BT[:, first:stop], slot_BQ, slot_BQ, slot_BQ)
+        columns = Columns(context.tokens_BT[:, first:stop], [list(range(first, stop))] * len(context.lengths))
         taps = context.taps
-        out = self._forward(context, columns, slot_BQ[:, :0], logits=taps.logits or taps.top > 0)
+        out = self._forward(context, columns, logits=taps.logits or taps.top > 0)
         top_BQK = None
         if taps.top:
-            real_BQ = slot_BQ < torch.tensor(context.cached, device=slot_BQ.device)[:, None]
+            slot_Q = torch.arange(first, stop, device=context.tokens_BT.device)
+            real_BQ = slot_Q < torch.tensor(context.cached, device=slot_Q.device)[:, None]
             top_BQK = out.logits_BMV.topk(taps.top, dim=-1).indices.where(real_BQ[..., None], PAD)
         return Scores(out.logits_BMV if taps.logits else out.logits_BMV[:, :0], out.hidden_BMD, top_BQK)
 
-    def _before(self, context: Context) -> Columns:
-        """Pending tokens and the root, right-aligned: filling rows come first where others have more pending."""
-        device = context.tokens_BT.device
+    def _columns(self, context: Context, draft: Draft) -> Columns:
+        """Pending tokens, right-aligned (filling rows come first where others have more pending), root and nodes."""
+        tokens_BT, nodes = context.tokens_BT, draft.tokens_BN.shape[1]
         pending = max(n - 1 - done for n, done in zip(context.lengths, context.cached, strict=True))
-        slot_BQ = torch.tensor(context.lengths, device=device)[:, None] + torch.arange(-pending - 1, 0, device=device)
-        slot_BQ = slot_BQ.where(slot_BQ >= torch.tensor(context.cached, device=device)[:, None], -1)
-        return Columns(context.tokens_BT.gather(1, slot_BQ.clamp_min(0)), slot_BQ, slot_BQ, slot_BQ)
-
-    def _nodes(self, context: Context, draft: Draft) -> tuple[Columns, Tensor]:
-        """The rows of all nodes, and their positions."""
-        length_B1 = torch.tensor(context.lengths, device=context.tokens_BT.device)[:, None]
-        slot_BN = length_B1 + torch.arange(draft.tokens_BN.shape[1], device=length_B1.device)
-        if draft.parents_BN is None or not slot_BN.shape[1]:
-            return Columns(draft.tokens_BN, slot_BN, slot_BN, slot_BN), slot_BN
+        slots = [
+            [slot if slot >= done else -1 for slot in range(n - 1 - pending, n + nodes)]
+            for n, done in zip(context.lengths, context.cached, strict=True)
+        ]
+        before_BQ = torch.tensor([row[: pending + 1] for row in slots], device=tokens_BT.device)
+        ids_BQ = torch.cat([tokens_BT.gather(1, before_BQ.clamp_min(0)), draft.tokens_BN], 1)
+        if draft.parents_BN is None or not nodes:
+            return Columns(ids_BQ, slots)
+        length_B1 = torch.tensor(context.lengths, device=tokens_BT.device)[:, None]
         position_BN = length_B1 - 1 + depths(draft.parents_BN)
-        node_BNN = ancestry(draft.parents_BN)[:, 1:, 1:]
-        return Columns(draft.tokens_BN, slot_BN, position_BN, (length_B1 - 1).expand_as(slot_BN), node_BNN), position_BN
+        branches = Branches(
+            torch.cat([before_BQ, position_BN], 1),
+            torch.cat([before_BQ, (length_B1 - 1).expand_as(position_BN)], 1),
+            pad(ancestry(draft.parents_BN)[:, 1:, 1:], (0, 0, pending + 1, 0)),
+            position_BN,
+        )
+        return Columns(ids_BQ, slots, branches)
 
-    def _blocks(self, context: Context, columns: Columns, node_BN: Tensor) -> Scores:
+    def _blocks(self, context: Context, columns: Columns) -> Scores:
         """Forwards whose row counts lie in the class that shares bits: columns in blocks, each filled up if short."""
-        batch, count = columns.ids_BQ.shape
         if self.rows is None:
-            return self._forward(context, columns, node_BN)
-        block, least = self.rows.columns(batch), self.rows.fill(batch)
+            return self._forward(context, columns)
+        batch, count = columns.ids_BQ.shape
+        block = self.rows.columns(batch)
         parts = []
         for first in range(0, count, block):
             real = min(block, count - first)
-            scores = self._forward(context, columns.cut(first, first + real, max(0, least - real)), node_BN)
+            scores = self._forward(context, columns.cut(first, first + real, self.rows.fill(batch, real) - real))
             parts.append(_map_rows(scores, lambda rows, real=real: rows[:, :real]))
         return _along_rows(parts)
 
-    def _forward(self, context: Context, columns: Columns, node_BN: Tensor, logits: bool = True) -> Scores:
-        """One forward. node_BN: positions of the draft's nodes, which lie in slots length + i."""
-        network, taps, plan = self.network, context.taps, context.store.plan
-        slots = columns.slot_BQ.tolist()  # sync: slots are counted on the host
-        branching = columns.node_BQN is not None
-        reach = max(max(map(max, slots)) + 1, max(context.lengths) + node_BN.shape[1] if branching else 0)
+    def _forward(self, context: Context, columns: Columns, logits: bool = True) -> Scores:
+        """One forward over the cache: write the rows into their slots, read every slot that a row may see."""
+        network, taps, plan, slots = self.network, context.taps, context.store.plan, columns.slots
+        branches, device = columns.branches, columns.ids_BQ.device
+        reach = max(map(max, slots)) + 1
+        if branches is not None:
+            reach = max(reach, max(context.lengths) + branches.position_BN.shape[1])
         plan.width = reach = -(-reach // WIDTH) * WIDTH
         context.store.reserve(reach)
         run = list(range(slots[0][0], slots[0][0] + len(slots[0])))
         plan.start = run[0] if run[0] >= 0 and all(row == run for row in slots) else None
-        plan.slot_BQ = columns.slot_BQ.where(columns.slot_BQ >= 0, plan.capacity)
-        slot_W = torch.arange(reach, device=columns.ids_BQ.device)
-        length_B = torch.tensor(context.lengths, device=slot_W.device)
-        allow_BQW = sees(slot_W, columns.last_BQ, columns.node_BQN, length_B)
-        key_BW = slot_W.expand(len(slots), -1)
-        if branching:
-            node_slot_BN = length_B[:, None] + torch.arange(node_BN.shape[1], device=slot_W.device)
-            key_BW = key_BW.scatter(1, node_slot_BN, node_BN)
+        slot_BQ = torch.tensor(slots, device=device)
+        plan.slot_BQ = slot_BQ.where(slot_BQ >= 0, plan.capacity) if plan.start is None else None
+        slot_W = torch.arange(reach, device=device)
+        if branches is None:
+            position_BQ, key_BW = slot_BQ, slot_W.expand(len(slots), -1)
+            allow_BQW = slot_W <= slot_BQ[..., None]
+        else:
+            length_B = torch.tensor(context.lengths, device=device)
+            position_BQ, key_BW = branches.position_BQ, key_positions(slot_W, branches.position_BN, length_B)
+            allow_BQW = sees(slot_W, branches.last_BQ, branches.node_BQN, length_B)
         if self.filling is not None:
             self.filling.on = FILLING.on = self.fills
         out: Any = network(
             input_ids=columns.ids_BQ.clamp_min(0),
-            attention_mask=self.form.argument(allow_BQW, columns.position_BQ, key_BW),
+            attention_mask=self.form.argument(allow_BQW, position_BQ, key_BW),
             # Rows behind the context's end are scored at its last position: they are cut before anybody sees them.
-            position_ids=columns.position_BQ.clamp(0, self.context - 1),
+            position_ids=position_BQ.clamp(0, self.context - 1),
             past_key_values=context.store.cache,
             use_cache=True,
             output_hidden_states=bool(taps.layers),
@@ -236,6 +252,14 @@ class Causal:
         )
         hidden = torch.cat([out.hidden_states[layer] for layer in taps.layers], -1) if taps.layers else None
         return Scores(_resized(out.logits if logits else out.logits[:, :0], self.vocab), hidden)
+
+
+def _appended(context: Context, new_BC: Tensor, counts: list[int]) -> Tensor:
+    """The context's tokens and what was committed; without padding anywhere there is nothing to sort."""
+    width, more = context.tokens_BT.shape[1], new_BC.shape[1]
+    if min(counts) == more and min(context.lengths) == width:
+        return torch.cat([context.tokens_BT, new_BC], 1)
+    return append(context.tokens_BT, new_BC)
 
 
 def _resized(logits_BQV: Tensor, vocab: int) -> Tensor:

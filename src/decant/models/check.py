@@ -71,7 +71,7 @@ def settle(model: Causal, exact: Exact, rows: RowClass | None) -> tuple[Causal, 
         if exact == "on":
             raise IncompatibleParts(f"exact mode cannot be had: {kind} forwards do not even repeat themselves here")
         return off, f"exact mode is off: {kind} forwards do not repeat themselves here"
-    span = f"forwards of {rows.least} to {rows.most} rows share bits in {kind}"
+    span = f"forwards of {rows} share bits in {kind}"
     price = f"a token decoded alone costs {rows.cost:.2f}x"
     if exact == "on" or rows.cost <= FREE:
         return replace(model, rows=rows, fills=True), f"exact mode is on: {span}; {price}"

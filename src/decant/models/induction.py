@@ -2,7 +2,8 @@
 
 Copying from the prompt (find where this token stood before, say what followed) takes two heads in two layers that are
 useless without each other, so gradient descent finds them late. house:draft predicted 29 % of a look-up's tokens after
-8 million tokens without this start, and 86 % after 2 million with it. What is planted is trained like everything else.
+8 million tokens without this start, and 86 % after 2 million with it (in one run each; the second also had shorter rows
+and ten times the rope_theta). What is planted is trained like everything else.
 
 All embeddings share a constant coordinate, which tied output weights turn into the same logit for every token; with
 RoPE it gives the first layer heads that look one and two positions back. What they read they write into a part of the

@@ -11,7 +11,7 @@ from decant.errors import BadInput
 from decant.models.causal import Causal
 from decant.models.check import chain_probe, settle
 from decant.models.machine import fast_bfloat16, instruction_sets
-from decant.models.rows import RowClass, remembered
+from decant.models.rows import PROBE, RowClass, remembered, whole
 
 TAIL = 8  # prompt tokens that keep the first output token's leading space and byte sequences right
 
@@ -73,7 +73,7 @@ class Loaded:
     def shared_rows(self) -> RowClass | None:
         """The row counts that share bits, measured once for each machine, shape, dtype and thread count."""
         steady, free = (chain_probe(replace(self.model, rows=None, fills=fills)) for fills in (True, False))
-        return remembered(self._fingerprint(), steady, free)
+        return remembered(self._fingerprint(), steady, free, whole(self.model.network))
 
     def same_tokenizer(self, other: "Loaded") -> bool:
         """Whether both spell every text with the same ids."""
@@ -95,7 +95,7 @@ class Loaded:
             "trees": self.model.trees,
             "context": self.model.context,
             "exact": rows is not None,
-            "exact_rows": [rows.least, rows.most] if rows else None,
+            "exact_rows": str(rows) if rows else None,
             "exact_note": self.exact_note,
             "note": self._note(),
         }
@@ -120,4 +120,5 @@ class Loaded:
             "device": torch.cuda.get_device_name() if self.model.network.device.type == "cuda" else instruction_sets(),
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
+            "probe": PROBE,
         }

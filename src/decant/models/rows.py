@@ -1,59 +1,78 @@
 """Which numbers of rows share bits.
 
 Kernels change with the number of rows, so a token scored alone and the same token scored behind a draft may differ in
-the last bit. At load a probe finds the row counts that agree; exact mode keeps every forward among them.
+the last bit. At load a probe finds the row counts that agree; exact mode keeps every forward among them. What a probe
+would find by luck alone is derived: an elementwise loop gives what is left over by its vectors to scalar code, whose
+exp and cos have other last bits (`whole`).
 """
 
 import hashlib
 import json
+import logging
+import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
+LOG = logging.getLogger(__name__)
 REFERENCE = 16
 CANDIDATES = (*range(1, 21), 24, 28, 31, 32, 48, 64)  # every size up to 20: kernels have tails of their own
+PROBE = 2  # raised when the probe changes, so that what older ones found is forgotten
+STEPS = (1, 2, 4, 8, 16)
+GRAIN = 32768  # at::internal::GRAIN_SIZE: elementwise loops over more values are cut in equal parts, one a thread
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class RowClass:
-    """Every forward with `least` to `most` rows in all (requests x columns) gives a row the same bits.
+    """Forwards with `least`, `least + step`, ... `most` rows in all (requests x columns) give a row the same bits.
 
-    least, most: inclusive.
-    cost:        time of the cheapest forward of the class, over that of one row without exactness.
+    step: above 1 where elementwise kernels treat the tail of an odd number of values differently from the rest.
+    cost: time of the cheapest forward of the class, over that of one row without exactness.
     """
 
     least: int
     most: int
+    step: int = 1
     cost: float = 1.0
 
     def columns(self, batch: int) -> int:
         """How many columns a forward may have; at least one, even where the batch alone is too large."""
-        return max(1, self.most // batch)
+        return max(self._whole(batch), self.most // batch // self._whole(batch) * self._whole(batch))
 
-    def fill(self, batch: int) -> int:
-        """How many columns a forward must have."""
-        return -(-self.least // batch)
+    def fill(self, batch: int, columns: int = 1) -> int:
+        """How many columns a forward of at least so many must have."""
+        whole = self._whole(batch)
+        return -(-max(columns, -(-self.least // batch)) // whole) * whole
 
     def holds(self, batch: int) -> bool:
         """Whether a batch of this size stays inside the class."""
-        return batch * max(1, self.fill(batch)) <= self.most
+        return batch * self.fill(batch) <= self.most
+
+    def __str__(self) -> str:
+        """ "4 to 64 rows, in steps of 2"."""
+        return f"{self.least} to {self.most} rows" + (f", in steps of {self.step}" if self.step > 1 else "")
+
+    def _whole(self, batch: int) -> int:
+        """Columns come in multiples of this, so that rows come in multiples of `step`."""
+        return self.step // math.gcd(batch, self.step)
 
 
 Probe = Callable[[int, int], Tensor]
 """(rows, columns in a forward) -> the logits [rows, V] of one fixed chain, scored in forwards of that many columns."""
 
 
-def find(probe: Probe, free: Probe) -> RowClass | None:
+def find(probe: Probe, free: Probe, whole: Callable[[int], bool] = lambda rows: True) -> RowClass | None:
     """The class around 16 rows; None where not even 16 rows agree with themselves.
 
-    probe: of the model as exact mode runs it; free: of the model without.
+    probe: of the model as exact mode runs it; free: of the model without. whole: what is known of a row count.
 
     The first rows of a chain of 64 are scored in blocks of each candidate size and compared, bit by bit, with blocks
     of 16; caches are written by the same forwards, so a difference in any layer shows.
@@ -61,19 +80,44 @@ def find(probe: Probe, free: Probe) -> RowClass | None:
     reference = probe(max(CANDIDATES), REFERENCE)
     if not torch.equal(reference[:REFERENCE], probe(REFERENCE, REFERENCE)):
         return None
-    shares = {REFERENCE}
-    for size in CANDIDATES:
+    good = {size for size in range(1, max(CANDIDATES) + 1) if whole(size)} | {REFERENCE}
+    for size in good.intersection(CANDIDATES) - {REFERENCE}:
         count = size * max(1, min(4, REFERENCE // size))  # no block is shorter than the others
-        if size != REFERENCE and torch.equal(probe(count, size), reference[:count]):
-            shares.add(size)
-    down = [size for size in reversed(CANDIDATES) if size <= REFERENCE]
-    up = [size for size in CANDIDATES if size >= REFERENCE]
-    least, most = _reach(down, shares), _reach(up, shares)
+        if not torch.equal(probe(count, size), reference[:count]):
+            good.remove(size)
+    classes = [_around(good, step) for step in STEPS]
+    # The fewest rows for a lone token; then room for long drafts; `min` keeps the smallest step of equals.
+    best = min(classes, key=lambda rows: (rows.least, -rows.most))
     one = _seconds(free, 1)
-    return RowClass(least, most, round(_seconds(probe, least) / one, 2) if one > 0 else 1.0)
+    return replace(best, cost=round(_seconds(probe, best.least) / one, 2) if one > 0 else 1.0)
 
 
-def remembered(fingerprint: dict[str, object], probe: Probe, free: Probe) -> RowClass | None:
+def whole(network: PreTrainedModel) -> Callable[[int], bool]:
+    """Whether a row count leaves no value to scalar code, in any elementwise loop of the network and on any thread."""
+    if network.device.type != "cpu":
+        return lambda rows: True
+    config, head = network.config.get_text_config(), network.get_output_embeddings()
+    names = ("in_features", "out_features", "nx", "nf")  # of linears, and of GPT-2's
+    found = {getattr(module, name, 0) for module in network.modules() if module is not head for name in names}
+    widths = {(width, network.dtype.itemsize) for width in found | {getattr(config, "moe_intermediate_size", 0)}}
+    widths |= {(getattr(config, "head_dim", None) or 0, 4)}  # angles are float32
+    turn = 128 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 64  # bytes: loops take two vectors a turn
+    threads = torch.get_num_threads()
+
+    def leaves_nothing(rows: int) -> bool:
+        for width, size in widths - {(0, 4), (0, network.dtype.itemsize)}:
+            count = rows * width
+            part = -(-count // min(threads, -(-count // GRAIN)))
+            if count * size % turn or part * size % turn:
+                return False
+        return True
+
+    return leaves_nothing
+
+
+def remembered(
+    fingerprint: dict[str, object], probe: Probe, free: Probe, whole: Callable[[int], bool]
+) -> RowClass | None:
     """`find`, once for each machine, shape, dtype and thread count; the answer lies under DECANT_HOME."""
     key = hashlib.sha256(json.dumps(fingerprint, sort_keys=True, default=str).encode()).hexdigest()[:24]
     file = Path(os.environ.get("DECANT_HOME", Path.home() / ".cache" / "decant")) / "rows" / f"{key}.json"
@@ -81,7 +125,8 @@ def remembered(fingerprint: dict[str, object], probe: Probe, free: Probe) -> Row
         found = json.loads(file.read_text())["rows"]
         return found and RowClass(**found)
     except (OSError, ValueError, KeyError, TypeError):
-        rows = find(probe, free)
+        LOG.info("looking for the row counts that share bits, once for this model on this machine")
+        rows = find(probe, free, whole)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}")
@@ -92,14 +137,14 @@ def remembered(fingerprint: dict[str, object], probe: Probe, free: Probe) -> Row
     return rows
 
 
-def _reach(sizes: list[int], shares: set[int]) -> int:
-    """The last of `sizes` before the first that does not share bits."""
-    last = sizes[0]
-    for size in sizes:
-        if size not in shares:
-            break
-        last = size
-    return last
+def _around(good: set[int], step: int) -> RowClass:
+    """The unbroken run of good multiples of `step` around the reference; it ends at a size that was probed."""
+    least = most = REFERENCE
+    while least - step in good:
+        least -= step
+    while most + step in good:
+        most += step
+    return RowClass(least, max(size for size in CANDIDATES if size <= most and size % step == 0), step)
 
 
 def _seconds(probe: Probe, size: int) -> float:

@@ -111,14 +111,14 @@ def _factors(old: Anatomy, wanted: float) -> list[int]:
 
 
 def _shapes(old: Anatomy, factor: int, wanted: float, layers: Literal["grow", "keep"]) -> list[Shape]:
-    """For each depth, the feed-forward width (a multiple of 64, not below the old one) that spends what is left."""
+    """For each depth, the feed-forward width (a multiple of 256, not below the old one) that spends what is left."""
     least, hidden = old.shape, old.shape.hidden * factor
     deepest = max(least.layers, hidden // 16) if layers == "grow" else least.layers
     found = []
     for count in range(least.layers, deepest + 1):
         bare = Shape(hidden, 0, count, least.heads * factor, least.kv_heads * factor)
         left = wanted - old.parameters(bare)
-        intermediate = max(round(left / (3 * hidden * count) / 64) * 64, least.intermediate)
+        intermediate = max(round(left / (3 * hidden * count) / 256) * 256, least.intermediate)
         found.append(replace(bare, intermediate=intermediate))
     return found
 

@@ -101,7 +101,8 @@ def check(plain: Autoregressive[Any], method: Method, workload: Workload, sample
     """
     draws, sites = Draws(workload, watch), _sites(plain, workload, samples)
     if not sites:
-        return _entry(method, holds=True, note="every continuation is certain here, so there was nothing to test")
+        why = f"every continuation is certain here, or too rare to be counted in {samples} samples"
+        return _entry(method, holds=True, note=f"nothing to test: {why}")
     decoder, visible = method.decoder, False
     if isinstance(decoder, Speculative):
         sites, visible = _pilot(decoder, sites, draws)

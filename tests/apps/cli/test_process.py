@@ -60,7 +60,7 @@ def test_help_into_a_closed_pipe():
 @pytest.fixture
 def long_generation(folder):
     """A process whose first text has come."""
-    words = ["generate", str(folder), "Take 1", "--dtype", "float32", "--max-tokens", "1000", "--threads", "1"]
+    words = ["generate", str(folder), "Take 1", "--dtype", "float32", "--max-tokens", "1000", "--threads", "1", "-q"]
     with subprocess.Popen([*DECANT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=PLACE) as process:
         first = process.stdout.read(1)
         if not first:

@@ -55,7 +55,7 @@ def bench(
     sampling = Sampling(temperature, top_k, top_p, min_p)
     source = prompts or default_source(model)
     asked = read(source, limit)
-    quieten(model)
+    quieten(model, quiet)
     use_threads(threads)
 
     from decant.apps.opening import Opening

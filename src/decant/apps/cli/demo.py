@@ -34,7 +34,7 @@ def demo(
     check_writable(json)
     begin = time.monotonic()
     asked = read(PROMPTS, PROVED)
-    quieten(MODEL)
+    quieten(MODEL, quiet)
     use_threads(threads)
 
     from decant.apps.demonstration import Demonstration

@@ -53,7 +53,7 @@ def generate(
     check([] if method is None else [method], verifier, policy)
     asked = chat_prompt([{"role": "user", "content": text}], "the prompt") if chat else text_prompt(text, "the prompt")
     sampling = Sampling(temperature, top_k, top_p, min_p)
-    quieten(model)
+    quieten(model, quiet)
     use_threads(threads)
 
     from decant.apps.opening import Opening

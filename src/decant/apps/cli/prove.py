@@ -13,6 +13,7 @@ from decant.apps.cli.progress import progress
 from decant.apps.cli.start import listed, quieten, use_threads
 from decant.apps.prompts import default_source, read
 from decant.apps.sampling import Sampling
+from decant.errors import BadInput
 
 
 @sentences()
@@ -54,10 +55,12 @@ def prove(
     check_writable(json)
     names = listed(method)
     check([] if names == "all" else names, verifier, policy)
+    if set(names) == {"plain"}:
+        raise BadInput("plain decoding is what methods are held against; name one, such as --method prompt-lookup")
     sampling = Sampling(temperature, top_k, top_p, min_p)
     source = prompts or default_source(model)
     asked = read(source, limit)
-    quieten(model)
+    quieten(model, quiet)
     use_threads(threads)
 
     from decant.apps.opening import Opening

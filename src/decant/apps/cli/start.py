@@ -1,5 +1,6 @@
 """What every verb does before it loads a model."""
 
+import logging
 import os
 import sys
 import warnings
@@ -8,8 +9,14 @@ from pathlib import Path
 from decant.errors import BadInput
 
 
-def quieten(model: str = "") -> None:
-    """Keep other packages' warnings and bars off the terminal; the bars of a download from the Hub stay."""
+def quieten(model: str = "", quiet: bool = False) -> None:
+    """Keep other packages' warnings and bars off the terminal; the bars of a download from the Hub stay.
+
+    What decant itself is busy with while a model loads is said on standard error, unless `quiet`.
+    """
+    if not quiet:
+        logging.basicConfig(format="decant: %(message)s", level=logging.WARNING)
+        logging.getLogger("decant").setLevel(logging.INFO)
     local = model.startswith("house:") or Path(model).expanduser().exists() or not sys.stderr.isatty()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
