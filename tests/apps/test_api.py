@@ -2,6 +2,7 @@ import pytest
 
 from decant.apps.api import generate, stream
 from decant.errors import BadInput, UnknownMethod
+from tests.models.families import build
 
 PROMPT = "Take 1, then add 2."
 DRAWN = {"temperature": 1.0, "max_tokens": 24}
@@ -78,9 +79,9 @@ def test_a_request_ends_where_its_context_ends(target):
     assert 0 < len(said.tokens) <= room
 
 
-def test_a_loaded_transformers_model_needs_a_tokenizer_for_text(target):
+def test_a_loaded_transformers_model_needs_a_tokenizer_for_text():
     with pytest.raises(BadInput, match="has no tokenizer files"):
-        generate(target.model.network, PROMPT, max_tokens=4)
+        generate(build("llama"), PROMPT, max_tokens=4)
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,9 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["nats"] for line in (folder / METRICS).read_text().splitlines()]
 
 
-def test_training_learns(tmp_path):
-    trained(tmp_path, Settings(steps=60, peak=0.05, warmup=3))
+@pytest.mark.parametrize("muon", [None, 0.05])
+def test_training_learns(tmp_path, muon):
+    trained(tmp_path, Settings(steps=60, peak=0.05, muon=muon, warmup=3))
     assert losses(tmp_path)[-1] < 0.5 * losses(tmp_path)[0]
 
 
@@ -114,7 +115,7 @@ def test_accumulation_equals_one_large_batch(tmp_path):
 
 def test_the_rate_rises_stays_and_falls():
     settings = Settings(steps=100, peak=1.0, warmup=10, decay=0.2)
-    rates = [settings.rate(step) for step in range(100)]
+    rates = [settings.peak * settings.share(step) for step in range(100)]
     assert rates[:2] == pytest.approx([0.1, 0.2])
     assert set(rates[10:80]) == {1.0}
     assert rates[90] == pytest.approx(0.5)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from decant.errors import BadInput, IncompatibleParts
-from decant.models.attention import NAME as FUSED
 from decant.models.causal import Causal
+from decant.models.fast.lean import Lean
 from decant.models.load import load
 from decant.types import PAD, Draft, Taps, Verdict
 from tests.models.families import FAMILIES, VOCAB, build
@@ -16,15 +16,29 @@ CLOSE = {"rtol": 0, "atol": 2e-5}
 PARENTS = [-1, -1, 0, 0, 2, 1]  # two children of the root, two of the first, then a deeper one each
 
 
-@pytest.fixture(scope="module", params=[*FAMILIES, *(f"{name}/ours" for name in FAMILIES)])
+LEAN = ("llama", "llama-untied-bias", "qwen2", "qwen3", "mistral", "mistral-sliding", "phi3")
+OURS = [f"{name}/ours" for name in FAMILIES]
+THEIRS: dict[int, PreTrainedModel] = {}
+
+
+@pytest.fixture(scope="module", params=[*FAMILIES, *OURS, *(f"{name}/lean" for name in LEAN)])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Causal:
-    """Each architecture as a model in memory, left as it is, and from a folder, with our attention and linears."""
-    name, _, ours = request.param.partition("/")
-    if not ours:
-        return load(build(name), exact="off").model
+    """Each architecture as a model in memory, as it is; from a folder, with our attention and linears; and lean."""
+    name, _, way = request.param.partition("/")
+    network = build(name)
+    if not way:
+        return load(network, exact="off").model
     folder = tmp_path_factory.mktemp(name)
-    build(name).save_pretrained(folder)
-    return load(str(folder), exact="off", dtype="float32").model
+    network.save_pretrained(folder)
+    made = load(str(folder), exact="off", dtype="float32", lean=way == "lean").model
+    assert isinstance(made.network, Lean) == (way == "lean")
+    THEIRS[id(made.network)] = network
+    return made
+
+
+def theirs(model: Causal) -> PreTrainedModel:
+    """transformers' own model, as it is."""
+    return THEIRS.get(id(model.network)) or model.network
 
 
 @pytest.fixture
@@ -44,14 +58,8 @@ def tree() -> Draft:
 
 def fresh(model: Causal, ids: list[int]) -> Tensor:
     """logits_TV of transformers' own forward, without any cache or mask of ours."""
-    network, ours = model.network, model.network.config._attn_implementation == FUSED
     with torch.inference_mode():
-        if ours:
-            network.set_attn_implementation("sdpa")
-        logits_TV = network(torch.tensor([ids]), use_cache=False).logits[0]
-        if ours:
-            network.set_attn_implementation(FUSED)
-    return logits_TV
+        return theirs(model)(torch.tensor([ids]), use_cache=False).logits[0]
 
 
 def real(row_T: Tensor) -> list[int]:
@@ -132,15 +140,12 @@ def test_taps(model, prompt_BT):
             torch.testing.assert_close(prefill.logits_BMV[request, : len(ids) - 1], want, **CLOSE)
             assert torch.equal(prefill.top_BMK[request, : len(ids) - 1, 0], want.argmax(-1))
             assert (prefill.top_BMK[request, len(ids) - 1 :] == PAD).all()
-            embedded = model.network.get_input_embeddings()(torch.tensor(ids[:-1]))
+            embedded = theirs(model).get_input_embeddings()(torch.tensor(ids[:-1]))
             width = prefill.hidden_BMD.shape[-1] // 2
-            if type(model.network).__name__ in {
-                "LlamaForCausalLM",
-                "Qwen3ForCausalLM",
-            }:  # others scale or add positions
+            if model.architecture in {"LlamaForCausalLM", "Qwen3ForCausalLM"}:  # others scale or add positions
                 torch.testing.assert_close(prefill.hidden_BMD[request, : len(ids) - 1, :width], embedded, **CLOSE)
-            head = model.network.get_output_embeddings()(prefill.hidden_BMD[request, : len(ids) - 1, width:])
-            if "Gemma2" not in type(model.network).__name__:  # caps its logits
+            head = theirs(model).get_output_embeddings()(prefill.hidden_BMD[request, : len(ids) - 1, width:])
+            if "Gemma2" not in model.architecture:  # caps its logits
                 torch.testing.assert_close(head, want, **CLOSE)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,16 +12,17 @@ from decant.errors import IncompatibleParts
 from decant.models.check import chain_probe, settle
 from decant.models.load import load
 from decant.models.loaded import Loaded
-from decant.models.rows import RowClass, find
+from decant.models.rows import RowClass, find, whole
 from decant.types import Draft, Verdict
 from tests.models.families import VOCAB, build
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(scope="module", params=["float32", "bfloat16", "float32/transformers", "bfloat16/transformers"])
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("exact")
     build("llama").save_pretrained(folder)
-    return load(str(folder), exact="on", dtype=request.param)
+    dtype, _, way = request.param.partition("/")
+    return load(str(folder), exact="on", dtype=dtype, lean=not way)
 
 
 def scored(loaded: Loaded, ids_BT: Tensor, widths: list[int]) -> Tensor:
@@ -51,15 +53,12 @@ def test_the_planted_fault_shows(loaded):
     ids_BT = torch.randint(0, VOCAB, (1, 96), generator=torch.Generator().manual_seed(0))
     network = loaded.model.network
 
-    def shape_dependent(_: object, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        return output * (1 + 2**-6) if inputs[0].shape[1] > 3 else output
+    def shape_dependent(**asked):
+        said = network(**asked)
+        return SimpleNamespace(logits=said.logits * (1 + 2**-6 * (asked["input_ids"].shape[1] > 3)))
 
-    hook = network.model.layers[0].mlp.register_forward_hook(shape_dependent)
-    faulty = replace(loaded, model=replace(loaded.model, rows=None, fills=False))
-    try:
-        assert not torch.equal(scored(faulty, ids_BT, [5] * 16), scored(faulty, ids_BT, [1] * 80))
-    finally:
-        hook.remove()
+    faulty = replace(loaded, model=replace(loaded.model, network=shape_dependent, rows=None, fills=False))
+    assert not torch.equal(scored(faulty, ids_BT, [5] * 16), scored(faulty, ids_BT, [1] * 80))
 
 
 def test_the_class_is_found_around_sixteen_rows():
@@ -70,8 +69,23 @@ def test_the_class_is_found_around_sixteen_rows():
 
     rows = find(probe, probe)
     assert rows is not None
-    assert (rows.least, rows.most) == (4, 32)
+    assert rows.least in {4, 8}  # whichever is cheaper; which one that is does not matter here
+    assert (rows.most, rows.step) == (32, 1)
+
+
+def test_rows_come_in_the_steps_of_the_class():
+    rows = RowClass(4, 32)
     assert (rows.columns(4), rows.fill(1), rows.fill(4), rows.holds(32), rows.holds(33)) == (8, 4, 1, True, False)
+    stepped = RowClass(8, 32, 8)
+    assert (stepped.columns(2), stepped.fill(1, 9), stepped.fill(4, 1), stepped.fill(4, 3)) == (16, 16, 2, 4)
+    assert (stepped.holds(3), stepped.columns(3), stepped.fill(3)) == (True, 8, 8)
+
+
+def test_what_leaves_values_to_scalar_code_is_known_without_a_probe():
+    fits = whole({(172, 4)})
+    assert fits(32)
+    assert not fits(1)
+    assert whole(())(1)
 
 
 def test_a_machine_that_does_not_repeat_itself_has_no_class():

@@ -58,19 +58,26 @@ class Trial:
     workload: Workload
 
     @property
-    def exact_plain(self) -> Method:
-        """Plain decoding in exact mode; as loaded, where exact mode cannot be had or cannot hold the batch."""
-        target = self.target
+    def exact_target(self) -> Loaded:
+        """The target in exact mode; as loaded, where exact mode cannot be had or cannot hold the batch."""
         with suppress(IncompatibleParts):
-            exact = target.exactly(True)
+            exact = self.target.exactly(True)
             if exact.model.rows is not None and exact.model.rows.holds(self.workload.batch):
-                target = exact
-        return plain(target, warp_of(self.sampling))
+                return exact
+        return self.target
+
+    @property
+    def exact_plain(self) -> Method:
+        """Plain decoding in exact mode, if it can be had."""
+        return plain(self.exact_target, warp_of(self.sampling))
 
     @property
     def fastest_plain(self) -> Method:
-        """Plain decoding at its fastest: no row is filled up for exactness."""
-        return plain(self.target.exactly(False), warp_of(self.sampling))
+        """Plain decoding at its fastest: rows are filled up only where the kernels are faster for it."""
+        exact = self.exact_target
+        rows = exact.model.rows
+        fastest = exact if rows is not None and rows.cost <= 1 else self.target.exactly(False)
+        return plain(fastest, warp_of(self.sampling))
 
     def race(
         self, repeat: int, progress: Progress, partial: Callable[[dict[str, Any]], None] = lambda report: None

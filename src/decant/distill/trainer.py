@@ -1,9 +1,11 @@
-"""The one training loop: AdamW, warm-up / stable / decay, accumulation, checkpoints that resume to the same bits.
+"""The one training loop: AdamW or Muon, warm-up / stable / decay, accumulation, checkpoints that resume to the same
+bits.
 
 A batch is a pure function of its step, so a checkpoint needs no data state: weights, optimiser and step are all.
 A killed run repeats the steps since its last checkpoint and, on one thread, ends with the weights of a run that
 was never killed. The loop knows neither models nor data: it takes a module, a batch function and a loss.
-Source: Loshchilov & Hutter 2019, arXiv:1711.05101 (AdamW); Hu et al. 2024, arXiv:2404.06395 (the schedule).
+Source: Loshchilov & Hutter 2019, arXiv:1711.05101 (AdamW); Liu et al. 2025, arXiv:2502.16982 (Muon, at AdamW's scale);
+Hu et al. 2024, arXiv:2404.06395 (the schedule).
 """
 
 import json
@@ -41,6 +43,7 @@ class Settings:
 
     steps: int
     peak: float = 1e-3
+    muon: float | None = None  # peak for the matrices between the embeddings, by Muon; None: AdamW for everything
     warmup: int = 100
     decay: float = 0.25  # the last share of the steps, down to zero in a straight line
     betas: tuple[float, float] = (0.9, 0.95)
@@ -56,12 +59,12 @@ class Settings:
         if not 0 <= self.decay <= 1:
             raise BadInput(f"decay is a share of the steps, between 0 and 1, not {self.decay}")
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step: up in `warmup` steps, level, then down to (nearly) zero."""
+    def share(self, step: int) -> float:
+        """The learning rate of a step over its peak: up in `warmup` steps, level, then down to (nearly) zero."""
         falling = self.steps * self.decay
         up = (step + 1) / max(self.warmup, 1)
         down = (self.steps - step) / falling if falling else 1.0
-        return self.peak * min(1.0, up, down)
+        return min(1.0, up, down)
 
 
 def train(
@@ -78,25 +81,25 @@ def train(
     last checkpoint as it is and passes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimiser = _optimiser(model, settings)
-    first = _resume(model, optimiser, folder)
+    optimisers = _optimisers(model, settings)
+    first = _resume(model, optimisers, folder)
     model.train()
     with _reporter(settings, first) as report, (folder / METRICS).open("a", encoding="utf-8") as metrics:
         nats, tokens, began = [], 0, time.perf_counter()
         for step in range(first, settings.steps):
-            mean, read = _step(model, loss, batches, optimiser, settings, step)
+            mean, read = _step(model, loss, batches, optimisers, settings, step)
             nats.append(mean)
             tokens += read
             if (step + 1) % settings.report_every == 0:
                 mean = float(torch.stack(nats).mean())  # sync: a report
-                row = {"step": step + 1, "nats": round(mean, 4), "rate": settings.rate(step)}
+                row = {"step": step + 1, "nats": round(mean, 4), "rate": settings.peak * settings.share(step)}
                 row["tokens_per_second"] = round(tokens / (time.perf_counter() - began), 1)
                 report(step + 1, row)
                 metrics.write(json.dumps(row) + "\n")
                 metrics.flush()
                 nats, tokens, began = [], 0, time.perf_counter()
             if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-                _save(model, optimiser, step + 1, folder)
+                _save(model, optimisers, step + 1, folder)
                 saved(step + 1)
 
 
@@ -104,42 +107,55 @@ def _step(
     model: nn.Module,
     loss: Loss,
     batches: Batches,
-    optimiser: torch.optim.Optimizer,
+    optimisers: list[torch.optim.Optimizer],
     settings: Settings,
     step: int,
 ) -> tuple[Tensor, int]:
     """One update; returns the mean nats per weighted position and the number of positions read."""
-    for group in optimiser.param_groups:
-        group["lr"] = settings.rate(step)
+    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+        group["lr"] = group["peak"] * settings.share(step)
     parts = [batches(step * settings.accumulate + part) for part in range(settings.accumulate)]
     weight = torch.stack([weights_BT.sum() for _, weights_BT in parts]).sum()
     total = torch.zeros((), device=weight.device)
-    optimiser.zero_grad(set_to_none=True)
+    model.zero_grad(set_to_none=True)
     for ids_BT, weights_BT in parts:
         mean = loss(ids_BT, weights_BT) / weight
         mean.backward()
         total += mean.detach()
     nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-    optimiser.step()
+    for optimiser in optimisers:
+        optimiser.step()
     return total, sum(ids_BT.numel() for ids_BT, _ in parts)
 
 
-def _optimiser(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def _optimisers(model: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices that are no table if it has a peak; `peak` lies in each group."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     matrices = [weight for weight in trained if weight.dim() >= 2]
     vectors = [weight for weight in trained if weight.dim() < 2]  # norms and biases are not decayed
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.peak, betas=settings.betas, fused=True)
+    found: list[torch.optim.Optimizer] = []
+    if settings.muon is not None:
+        tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+        hidden = [weight for weight in matrices if id(weight) not in tables and weight.dim() == 2]
+        matrices = [weight for weight in matrices if id(weight) in tables or weight.dim() > 2]
+        muon = [{"params": hidden, "peak": settings.muon}]
+        found.append(torch.optim.Muon(muon, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"))
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay, "peak": settings.peak},
+        {"params": vectors, "weight_decay": 0.0, "peak": settings.peak},
+    ]
+    return [*found, torch.optim.AdamW(groups, betas=settings.betas, fused=True)]
 
 
-def _save(model: nn.Module, optimiser: torch.optim.Optimizer, step: int, folder: Path) -> None:
+def _save(model: nn.Module, optimisers: list[torch.optim.Optimizer], step: int, folder: Path) -> None:
     """Write beside, then replace: a kill at any moment leaves a whole checkpoint."""
     part = folder / (CHECKPOINT + ".part")
-    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, part)
+    states = [optimiser.state_dict() for optimiser in optimisers]
+    torch.save({"model": model.state_dict(), "optimisers": states, "step": step}, part)
     os.replace(part, folder / CHECKPOINT)
 
 
-def _resume(model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path) -> int:
+def _resume(model: nn.Module, optimisers: list[torch.optim.Optimizer], folder: Path) -> int:
     """Load the checkpoint if there is one, forget metrics behind it, return the steps done."""
     path = folder / CHECKPOINT
     if not path.exists():
@@ -147,7 +163,8 @@ def _resume(model: nn.Module, optimiser: torch.optim.Optimizer, folder: Path) ->
         return 0
     found = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(found["model"])
-    optimiser.load_state_dict(found["optimiser"])
+    for optimiser, state in zip(optimisers, found["optimisers"], strict=True):
+        optimiser.load_state_dict(state)
     metrics = folder / METRICS
     if metrics.exists():
         lines = metrics.read_text(encoding="utf-8").splitlines()

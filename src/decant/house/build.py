@@ -28,9 +28,10 @@ from decant.models import build as models
 from decant.models.induction import plant
 from decant.models.widen import Shape, grow
 
-TOKENS: Final = {"draft": 6_000_000, "target": 11_500_000, "refine": 2_000_000}  # read in training, at 90 minutes
-ROW_TOKENS: Final = {"draft": 4096, "target": 1024, "refine": 4096}  # in one step, at the least one row
-PEAKS: Final = {"draft": 4e-3, "target": 6e-4, "refine": 1.5e-3}
+TOKENS: Final = {"draft": 6_000_000, "target": 8_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
+ROW_TOKENS: Final = {"draft": 4096, "target": 2048, "refine": 4096}  # in one step, at the least one row
+PEAKS: Final = {"draft": 4e-3, "target": 1e-3, "refine": 1.5e-3}
+MUON: Final = {"draft": None, "target": 2e-3, "refine": None}  # it wakes the grown model's new dimensions
 DECAYS: Final = {"draft": 0.3, "target": 0.6, "refine": 0.3}  # the last share of the steps
 SEEDS: Final = {"draft": 0, "target": 1, "refine": 2}  # of the mixture: nobody reads the same text twice
 TARGET: Final = Shape(hidden=256, intermediate=688, layers=6, heads=8, kv_heads=4)
@@ -39,7 +40,11 @@ AFTER: Final = {
     "target": ", grown out of house:draft as it was before its last part",
     "draft": ", the last part by forward KL to house:target",
 }
-LENGTHS: Final = ((256, 0.45), (512, 0.27), (1024, 0.24), (2048, 0.04))  # share of the tokens at each length
+LENGTHS: Final = {  # share of the tokens at each length; what has learnt long texts forgets them over short ones
+    "draft": ((256, 0.45), (512, 0.27), (1024, 0.24), (2048, 0.04)),
+    "target": ((512, 0.7), (1024, 0.25), (2048, 0.05)),
+    "refine": ((512, 0.7), (1024, 0.25), (2048, 0.05)),
+}
 EXPORT_SECONDS: Final = 600
 TOKENIZER_INSTANCES: Final = 4000
 
@@ -53,16 +58,16 @@ def untrained_draft(words: Tokenizer) -> models.Llama:
 
 
 def settings(name: str, minutes: float) -> Settings:
-    """Rates found by short trials; the target's small steps learn to copy in half the tokens of large ones."""
+    """Rates found by short trials."""
     steps = sum(phase.steps for phase in phases(name, minutes))
     warmup = min(100, steps // 10)
-    return Settings(steps, PEAKS[name], warmup, DECAYS[name], betas=(0.9, 0.98), weight_decay=0.05)
+    return Settings(steps, PEAKS[name], MUON[name], warmup, DECAYS[name], betas=(0.9, 0.98), weight_decay=0.05)
 
 
 def phases(name: str, minutes: float) -> list[Phase]:
     """Tokens in proportion to the minutes; short sequences first, long ones during the decay."""
     found = []
-    for length, share in LENGTHS:
+    for length, share in LENGTHS[name]:
         rows = max(ROW_TOKENS[name] // length, 1)
         found.append(Phase(max(round(TOKENS[name] * minutes / 90 * share / (rows * length)), 1), rows, length))
     return found

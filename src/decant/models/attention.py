@@ -8,8 +8,8 @@ from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
-from transformers import AttentionInterface, PreTrainedModel
+from torch.nn.functional import pad, scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedConfig
 from transformers.masking_utils import AttentionMaskInterface
 
 from decant.models.linears import Filling
@@ -35,9 +35,8 @@ class MaskForm:
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, network: PreTrainedModel) -> "MaskForm":
-        """Read off the configuration."""
-        config = network.config.get_text_config()
+    def of(cls, config: PreTrainedConfig, dtype: torch.dtype) -> "MaskForm":
+        """Read off a text model's configuration."""
         window = getattr(config, "sliding_window", None) or 0
         if getattr(config, "use_sliding_window", True) is False:
             window = 0
@@ -45,9 +44,9 @@ class MaskForm:
         if kinds - {"full_attention", "sliding_attention"}:
             kinds = set()
         if config.model_type.startswith(("gemma2", "gemma3")) or (window and len(kinds) > 1):
-            return cls("mixed", window, network.dtype)
+            return cls("mixed", window, dtype)
         slides = window and kinds != {"full_attention"}
-        return cls("sliding", window, network.dtype) if slides else cls("full", 0, network.dtype)
+        return cls("sliding", window, dtype) if slides else cls("full", 0, dtype)
 
     def argument(self, allow_BQW: Tensor, position_BQ: Tensor, key_BW: Tensor) -> Tensor | dict[str, Tensor]:
         """The `attention_mask`; the window counts positions (key_BW: behind each slot), not slots."""
@@ -83,6 +82,27 @@ def key_positions(slot_W: Tensor, position_BN: Tensor, length_B: Tensor) -> Tens
     return slot_W.expand(len(length_B), -1).scatter(1, slot_BN, position_BN)
 
 
+def mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """mixed_BQHD of query_BHQD over key_BKWD and value_BKWD (K heads, shared by groups of H / K).
+
+    One fused attention for every row count: transformers' own takes another path, with other bits, for one row.
+    A last tile of too few queries is filled up in exact mode. On a CPU grouped heads are read in place; repeating them
+    costs 1.3-1.6x. Elsewhere the fused kernels refuse a mask together with grouped heads, so heads are repeated there.
+    """
+    groups = query.shape[1] // key.shape[1]
+    in_place = query.device.type == "cpu"
+    queries = query.shape[2]
+    if queries % QUERIES and in_place and FILLING.on:
+        more = (0, 0, 0, -queries % QUERIES)
+        query, mask = pad(query, more), None if mask is None else pad(mask, more)
+    if groups > 1 and not in_place:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    mixed_BHQD = scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=scale, enable_gqa=in_place and groups > 1
+    )
+    return mixed_BHQD[:, :, :queries].transpose(1, 2)
+
+
 def attend(
     module: torch.nn.Module,
     query: Tensor,
@@ -93,23 +113,8 @@ def attend(
     dropout: float = 0.0,
     **extra: Any,
 ) -> tuple[Tensor, None]:
-    """One fused attention for every row count: transformers' own takes another path, with other bits, for one row.
-
-    A last tile of too few queries is filled up in exact mode. On a CPU grouped heads are read in place; repeating them
-    costs 1.3-1.6x. Elsewhere the fused kernels refuse a mask together with grouped heads, so heads are repeated there.
-    """
-    groups = query.shape[1] // key.shape[1]
-    in_place = query.device.type == "cpu"
-    queries = query.shape[2]
-    if queries % QUERIES and in_place and FILLING.on:
-        more = (0, 0, 0, -queries % QUERIES)
-        query, attention_mask = pad(query, more), None if attention_mask is None else pad(attention_mask, more)
-    if groups > 1 and not in_place:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    mixed_BHQD = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=in_place and groups > 1
-    )
-    return mixed_BHQD[:, :, :queries].transpose(1, 2).contiguous(), None
+    """`mix`, as transformers calls it."""
+    return mix(query, key, value, attention_mask, scaling).contiguous(), None
 
 
 AttentionInterface.register(NAME, attend)

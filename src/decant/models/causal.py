@@ -17,6 +17,7 @@ from decant.errors import BadInput, IncompatibleParts
 from decant.models.attention import FILLING, MaskForm, key_positions, sees
 from decant.models.cache import Store
 from decant.models.context import Context, Scored
+from decant.models.fast.lean import Lean
 from decant.models.linears import Filling
 from decant.models.rows import RowClass
 from decant.numerics import ancestry, append, depths
@@ -73,7 +74,7 @@ class Columns:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Causal:
-    """A `LanguageModel` over `network`.
+    """A `LanguageModel` over `network`: transformers' own, or a lean one with the same signature.
 
     vocab:   logits a row; a draft model takes its target's.
     context: positions that the network was made for.
@@ -81,11 +82,11 @@ class Causal:
     form:    how the architecture takes its mask.
     trees:   whether the start-up check found that tree masks are obeyed.
     rows:    the class of row counts that share bits; None where exactness is off.
-    filling: the switch of the linears that give too few rows other bits; on in exact mode, and while it is looked for.
-    fills:   what it is set to.
+    filling: the switch of the linears that give too few rows other bits, where there are such linears.
+    fills:   whether linears and attention fill up too few rows: in exact mode, and while it is looked for.
     """
 
-    network: PreTrainedModel
+    network: PreTrainedModel | Lean
     vocab: int
     context: int
     layers: int
@@ -96,11 +97,16 @@ class Causal:
     fills: bool = False
 
     @classmethod
-    def over(cls, network: PreTrainedModel, context: int, filling: Filling | None = None) -> "Causal":
+    def over(cls, network: PreTrainedModel | Lean, context: int, filling: Filling | None = None) -> "Causal":
         """With what the network's configuration says of it."""
         config = network.config.get_text_config()
-        form = MaskForm.of(network)
+        form = MaskForm.of(config, network.dtype)
         return cls(network, config.vocab_size, context, config.num_hidden_layers, form, filling=filling)
+
+    @property
+    def architecture(self) -> str:
+        """The name that transformers has for it."""
+        return self.network.architecture if isinstance(self.network, Lean) else type(self.network).__name__
 
     def start(self, prompt_BT: Tensor, taps: Taps = Taps()) -> tuple[Context, Scores]:  # noqa: B008  (frozen)
         """Cache prompt[:-1], chunk by chunk; rows of shorter requests fill slots that nobody reads yet.
@@ -238,8 +244,9 @@ class Causal:
             length_B = torch.tensor(context.lengths, device=device)
             position_BQ, key_BW = branches.position_BQ, key_positions(slot_W, branches.position_BN, length_B)
             allow_BQW = sees(slot_W, branches.last_BQ, branches.node_BQN, length_B)
+        FILLING.on = self.fills
         if self.filling is not None:
-            self.filling.on = FILLING.on = self.fills
+            self.filling.on = self.fills
         out: Any = network(
             input_ids=columns.ids_BQ.clamp_min(0),
             attention_mask=self.form.argument(allow_BQW, position_BQ, key_BW),

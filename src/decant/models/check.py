@@ -32,7 +32,7 @@ def obeys_trees(model: Causal) -> bool:
         slack = 0.02 * fresh[0].abs().max() if model.network.dtype != torch.float32 else 1e-3 * fresh[0].abs().max()
         if not torch.allclose(chain[0, 2], fresh[2], rtol=0, atol=float(slack)):
             raise IncompatibleParts(
-                f"{type(model.network).__name__} gives other logits behind its cache than for a fresh prompt; "
+                f"{model.architecture} gives other logits behind its cache than for a fresh prompt; "
                 f"decant decodes only models whose attention reads a KV cache and a 4-D mask"
             )
         branched = model.score(model.start(root)[0], tree).logits_BMV[0, 1:]

@@ -8,13 +8,14 @@ ones. What each costs is in docs/journal.md.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-PACK = 2**19  # weights; below, the call to oneDNN costs more than it saves (measured: about 45 us a call)
+PACK = 2**17  # float32 weights; below, the call to oneDNN costs more than it saves (measured: 15 to 45 us a call)
 COMPARED = 20  # row counts that are compared: kernels have tails of their own
 
 
@@ -66,9 +67,16 @@ class FilledLinear(nn.Module):
         return linear(flat, self.weight, self.bias)[:rows].reshape(*x.shape[:-1], self.out_features)
 
 
-def packable(dtype: torch.dtype, device: torch.device) -> bool:
+def packs(weight: Tensor) -> bool:
+    """Whether a weight is packed: in float32 from PACK on, in bfloat16 always, where this machine can at all."""
+    large = weight.numel() >= PACK or weight.dtype != torch.float32
+    return large and weight.device.type == "cpu" and packable(weight.dtype)
+
+
+@cache
+def packable(dtype: torch.dtype) -> bool:
     """Whether this machine packs weights of `dtype`; oneDNN refuses bfloat16 on CPUs without instructions for it."""
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():
         return False
     try:
         probe = torch.ops.mkldnn._reorder_linear_weight(torch.zeros(16, 16, dtype=dtype), 16)
@@ -88,7 +96,6 @@ def steady(network: nn.Module) -> tuple[int, Filling]:
     weight = next(network.parameters())
     if weight.device.type != "cpu":
         return 0, Filling()
-    packs = packable(weight.dtype, weight.device)
     known: dict[tuple[int, int], int] = {}
     packed, filling = 0, Filling()
     with torch.inference_mode():
@@ -96,7 +103,7 @@ def steady(network: nn.Module) -> tuple[int, Filling]:
             for name, child in list(parent.named_children()):
                 if type(child) is not nn.Linear:
                     continue
-                if packs and child.weight.numel() >= PACK:
+                if packs(child.weight):
                     setattr(parent, name, PackedLinear(child))
                     packed += 1
                     continue

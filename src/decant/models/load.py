@@ -13,6 +13,7 @@ from decant.errors import BadInput, DecantError, IncompatibleParts
 from decant.models.attention import NAME as FUSED
 from decant.models.causal import Causal
 from decant.models.check import Exact, obeys_trees, settle
+from decant.models.fast.reading import take, why_not
 from decant.models.linears import steady
 from decant.models.loaded import Loaded
 from decant.models.widen import widen as enlarge
@@ -32,6 +33,7 @@ def load(
     tokenizer: PreTrainedTokenizerBase | None = None,
     widen: str | None = None,
     layers: Literal["grow", "keep"] = "grow",
+    lean: bool = True,
 ) -> Loaded:
     """Load a causal language model for decoding.
 
@@ -39,6 +41,7 @@ def load(
         (which is used as it is: neither its attention nor its weights' layout is touched).
     dtype:  auto is config.json's. Safetensors only, never pickle.
     exact:  auto is on where it costs at most 20 % (`models/check.py`).
+    lean:   run the families of `models/fast/reading.py` through decant's own forward pass; False: through transformers.
     widen:  a parameter count such as "0.4B": enlarge without changing what the model says, to measure costs.
     Raises BadInput for what the user can mend, IncompatibleParts for a model that cannot be decoded here.
     """
@@ -57,33 +60,38 @@ def load(
     if widen is not None:
         network = enlarge(network, widen, layers=layers)
     parameters = sum(weight.numel() for weight in network.parameters())
-    packed, filling = 0, None
+    dense = not _experts(network)
+    if not dense and exact == "on":
+        network.set_experts_implementation("batched_mm")  # every expert sees every row, so row counts do not matter
+    ends, defaults, positions = _ends(network, tokenizer), _defaults(network), _positions(network)
+    packed, filling, runs = 0, None, network
     if ours:
         network = network.eval().requires_grad_(False)
         torch.nn.Module.to(network, place)
-        _fuse_attention(network)
-        packed, filling = steady(network)
-    experts = _experts(network)
-    if experts and exact == "on":
-        network.set_experts_implementation("batched_mm")  # every expert sees every row, so row counts do not matter
-    causal = Causal.over(network, _positions(network), filling)
+        if lean and why_not(network) is None:
+            runs = take(network)
+            packed = runs.packed
+        else:
+            _fuse_attention(network)
+            packed, filling = steady(network)
+    causal = Causal.over(runs, positions, filling)
     causal = replace(causal, trees=obeys_trees(causal))
     loaded = Loaded(
         name=name,
         model=causal,
         tokenizer=tokenizer,
-        ends=_ends(network, tokenizer),
-        defaults=_defaults(network),
+        ends=ends,
+        defaults=defaults,
         draft=_named_draft(folder),
         exact_note="",
         setting={
-            "dtype": str(network.dtype).removeprefix("torch."),
+            "dtype": str(runs.dtype).removeprefix("torch."),
             "packed": packed,
             "widen": widen,
             "parameters": parameters,
         },
     )
-    if experts and exact == "auto":
+    if not dense and exact == "auto":
         note = (
             "exact mode is off: in a mixture of experts the rows that an expert sees vary; --exact on runs every expert"
         )

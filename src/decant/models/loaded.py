@@ -10,8 +10,9 @@ from transformers import PreTrainedTokenizerBase
 from decant.errors import BadInput
 from decant.models.causal import Causal
 from decant.models.check import chain_probe, settle
+from decant.models.fast.lean import Lean
 from decant.models.machine import fast_bfloat16, instruction_sets
-from decant.models.rows import PROBE, RowClass, remembered, whole
+from decant.models.rows import PROBE, RowClass, remembered, widths
 
 TAIL = 8  # prompt tokens that keep the first output token's leading space and byte sequences right
 
@@ -73,7 +74,10 @@ class Loaded:
     def shared_rows(self) -> RowClass | None:
         """The row counts that share bits, measured once for each machine, shape, dtype and thread count."""
         steady, free = (chain_probe(replace(self.model, rows=None, fills=fills)) for fills in (True, False))
-        return remembered(self._fingerprint(), steady, free, whole(self.model.network))
+        network = self.model.network
+        on_cpu = network.device.type == "cpu"
+        loops = network.widths if isinstance(network, Lean) else widths(network)
+        return remembered(self._fingerprint(), steady, free, loops if on_cpu else ())
 
     def same_tokenizer(self, other: "Loaded") -> bool:
         """Whether both spell every text with the same ids."""
@@ -86,11 +90,12 @@ class Loaded:
         rows = self.model.rows
         return {
             "name": self.name,
-            "architecture": type(self.model.network).__name__,
+            "architecture": self.model.architecture,
             "parameters": self.setting["parameters"],
             "dtype": self.setting["dtype"],
             "device": str(self.model.network.device),
             "packed_linears": self.setting["packed"],
+            "forward": "lean" if isinstance(self.model.network, Lean) else "transformers",
             "widen": self.setting["widen"],
             "trees": self.model.trees,
             "context": self.model.context,
@@ -115,6 +120,7 @@ class Loaded:
             "config": {
                 key: value for key, value in config.items() if key not in {"_name_or_path", "transformers_version"}
             },
+            "network": type(self.model.network).__name__,
             "attention": self.model.network.config._attn_implementation,
             "setting": {key: self.setting[key] for key in ("dtype", "packed")},
             "device": torch.cuda.get_device_name() if self.model.network.device.type == "cuda" else instruction_sets(),

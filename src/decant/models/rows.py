@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import final
@@ -24,7 +24,8 @@ from transformers import PreTrainedModel
 LOG = logging.getLogger(__name__)
 REFERENCE = 16
 CANDIDATES = (*range(1, 21), 24, 28, 31, 32, 48, 64)  # every size up to 20: kernels have tails of their own
-PROBE = 2  # raised when the probe changes, so that what older ones found is forgotten
+PROBE = 3  # raised when the probe changes, so that what older ones found is forgotten
+FEW = (2, 4, 8)
 STEPS = (1, 2, 4, 8, 16)
 GRAIN = 32768  # at::internal::GRAIN_SIZE: elementwise loops over more values are cut in equal parts, one a thread
 
@@ -34,6 +35,7 @@ GRAIN = 32768  # at::internal::GRAIN_SIZE: elementwise loops over more values ar
 class RowClass:
     """Forwards with `least`, `least + step`, ... `most` rows in all (requests x columns) give a row the same bits.
 
+    least: the smallest, or the cheapest of the smallest.
     step: above 1 where elementwise kernels treat the tail of an odd number of values differently from the rest.
     cost: time of the cheapest forward of the class, over that of one row without exactness.
     """
@@ -55,6 +57,10 @@ class RowClass:
     def holds(self, batch: int) -> bool:
         """Whether a batch of this size stays inside the class."""
         return batch * self.fill(batch) <= self.most
+
+    def has(self, rows: int) -> bool:
+        """Whether so many rows belong to the class."""
+        return self.least <= rows <= self.most and rows % self.step == 0
 
     def __str__(self) -> str:
         """ "4 to 64 rows, in steps of 2"."""
@@ -88,26 +94,35 @@ def find(probe: Probe, free: Probe, whole: Callable[[int], bool] = lambda rows: 
     classes = [_around(good, step) for step in STEPS]
     # The fewest rows for a lone token; then room for long drafts; `min` keeps the smallest step of equals.
     best = min(classes, key=lambda rows: (rows.least, -rows.most))
-    one = _seconds(free, 1)
-    return replace(best, cost=round(_seconds(probe, best.least) / one, 2) if one > 0 else 1.0)
+    # A lone token may be cheaper with rows that nobody reads beside it: kernels are tuned for several.
+    seconds = {size: _seconds(probe, size) for size in (best.least, *FEW) if best.has(size)}
+    least, one = min(seconds, key=seconds.__getitem__), _seconds(free, 1)
+    return replace(best, least=least, cost=round(seconds[least] / one, 2) if one > 0 else 1.0)
 
 
-def whole(network: PreTrainedModel) -> Callable[[int], bool]:
-    """Whether a row count leaves no value to scalar code, in any elementwise loop of the network and on any thread."""
-    if network.device.type != "cpu":
-        return lambda rows: True
+Widths = Collection[tuple[int, int]]
+"""(values a row, bytes a value) of elementwise loops over functions such as exp."""
+
+
+def widths(network: PreTrainedModel) -> Widths:
+    """Of a transformers model on a CPU; whatever is as wide as a linear may meet an activation."""
     config, head = network.config.get_text_config(), network.get_output_embeddings()
     names = ("in_features", "out_features", "nx", "nf")  # of linears, and of GPT-2's
     found = {getattr(module, name, 0) for module in network.modules() if module is not head for name in names}
-    widths = {(width, network.dtype.itemsize) for width in found | {getattr(config, "moe_intermediate_size", 0)}}
-    widths |= {(getattr(config, "head_dim", None) or 0, 4)}  # angles are float32
+    found.add(getattr(config, "moe_intermediate_size", None) or 0)
+    angles = (getattr(config, "head_dim", None) or 0, 4)
+    return {*((width, network.dtype.itemsize) for width in found), angles}
+
+
+def whole(loops: Widths) -> Callable[[int], bool]:
+    """Whether a row count leaves no value to scalar code, in any of the loops and on any thread."""
     turn = 128 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 64  # bytes: loops take two vectors a turn
     threads = torch.get_num_threads()
 
     def leaves_nothing(rows: int) -> bool:
-        for width, size in widths - {(0, 4), (0, network.dtype.itemsize)}:
+        for width, size in loops:
             count = rows * width
-            part = -(-count // min(threads, -(-count // GRAIN)))
+            part = -(-count // max(1, min(threads, -(-count // GRAIN))))
             if count * size % turn or part * size % turn:
                 return False
         return True
@@ -115,9 +130,7 @@ def whole(network: PreTrainedModel) -> Callable[[int], bool]:
     return leaves_nothing
 
 
-def remembered(
-    fingerprint: dict[str, object], probe: Probe, free: Probe, whole: Callable[[int], bool]
-) -> RowClass | None:
+def remembered(fingerprint: dict[str, object], probe: Probe, free: Probe, loops: Widths) -> RowClass | None:
     """`find`, once for each machine, shape, dtype and thread count; the answer lies under DECANT_HOME."""
     key = hashlib.sha256(json.dumps(fingerprint, sort_keys=True, default=str).encode()).hexdigest()[:24]
     file = Path(os.environ.get("DECANT_HOME", Path.home() / ".cache" / "decant")) / "rows" / f"{key}.json"
@@ -126,7 +139,7 @@ def remembered(
         return found and RowClass(**found)
     except (OSError, ValueError, KeyError, TypeError):
         LOG.info("looking for the row counts that share bits, once for this model on this machine")
-        rows = find(probe, free, whole)
+        rows = find(probe, free, whole(loops))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}")
