@@ -14,7 +14,7 @@ from decant.distill.trainer import CHECKPOINT, METRICS, Settings, train
 from decant.errors import BadInput
 
 VOCAB = 7
-SETTINGS = Settings(steps=12, peak=0.05, warmup=3, save_every=4, report_every=2, accumulate=2)
+SETTINGS = Settings(steps=12, peak=0.05, muon=0.02, warmup=3, save_every=4, report_every=2, accumulate=2)
 
 
 def toy() -> nn.Module:
