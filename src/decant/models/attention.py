@@ -1,9 +1,17 @@
 """Masks for drafts, and the attention call that reads them.
 
 Every architecture takes its 4-D mask in one of three forms (measured; a wrong form is silently wrong).
+
+In exact mode a row's keys are read in two parts. The nodes of a tree lie in other slots than they will after commit, so
+one sum over all slots would run in another order, with another last bit. Keys in front of a boundary that depends on
+the row's position alone are committed and lie where they always lay: the fused kernel reads them. The rest, 32 to 64
+positions and the draft, are summed in float64, where the order moves results by 1e-16 and a rounded number almost never
+(estimated: one last bit in 10^8 numbers).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 import torch
@@ -12,12 +20,13 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedConfig
 from transformers.masking_utils import AttentionMaskInterface
 
-from decant.models.linears import Filling
-
 NAME = "decant_sdpa"
 # A shorter last tile takes another float32 kernel inside the fused attention, with other bits (measured).
 QUERIES = 4
-FILLING = Filling()  # whether tiles are filled up; `Causal` sets it before each forward
+LEAST = torch.finfo(torch.float64).min  # not -inf: a row that sees nothing must not be nan
+KEYS = 512  # the fused kernel's own block of keys: a shorter last one is summed in another order (measured)
+BLOCK = 32  # the boundary lags one block behind a row's own: no tree up to that depth reaches across it
+FUSED = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
 Kind = Literal["full", "sliding", "mixed"]
 
 
@@ -82,25 +91,114 @@ def key_positions(slot_W: Tensor, position_BN: Tensor, length_B: Tensor) -> Tens
     return slot_W.expand(len(length_B), -1).scatter(1, slot_BN, position_BN)
 
 
+@final
+@dataclass(slots=True, eq=False)
+class Split:
+    """Where exact mode cuts the keys of the rows of one forward.
+
+    base_BQ: each row's boundary; None where keys are read in one.
+    first_B: the first slot behind any boundary of a request, where its tail begins.
+    longest: slots of the longest tail.
+    reach:   slots that hold every key in front of a boundary.
+    """
+
+    base_BQ: Tensor | None = None
+    first_B: list[int] = field(default_factory=list)
+    longest: int = 0
+    reach: int = 0
+    masks: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=dict)
+
+    @contextmanager
+    def during(self, position_BQ: Tensor, lengths: Sequence[int], slots: list[list[int]], nodes: int) -> Iterator[None]:
+        """Cut keys in one forward. position_BQ: -1 where nobody reads; nodes: of a tree, behind the lengths."""
+        firsts = [next((slot for slot in row if slot >= 0), n - 1) for row, n in zip(slots, lengths, strict=True)]
+        lasts = [max(*row, n - 1 + nodes) for row, n in zip(slots, lengths, strict=True)]
+        self.first_B = list(map(boundary, firsts))
+        self.longest = max(last + 1 - begin for begin, last in zip(self.first_B, lasts, strict=True))
+        begin_B1 = torch.tensor(self.first_B, device=position_BQ.device)[:, None]
+        self.base_BQ = ((position_BQ // BLOCK - 1) * BLOCK).maximum(begin_B1)
+        self.reach = -(-boundary(max(lasts)) // KEYS) * KEYS
+        try:
+            yield
+        finally:
+            self.base_BQ = None
+            self.masks.clear()
+
+    def cut(self, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of an additive mask_B1QW: the mask in front of the boundary, whether anything is there, the slots of the
+        tails and which of them each row reads; once a forward for each mask.
+        """
+        if id(mask) not in self.masks:
+            assert self.base_BQ is not None
+            width, least = mask.shape[-1], torch.finfo(mask.dtype).min
+            slot_W, base_BQ1 = torch.arange(width, device=mask.device), self.base_BQ[..., None]
+            front = mask[..., : self.reach].masked_fill((slot_W[: self.reach] >= base_BQ1)[:, None], least)
+            some_BQ = (front[:, 0] == 0).any(-1)
+            first_B1 = torch.tensor(self.first_B, device=mask.device)[:, None]
+            slot_BT = first_B1 + torch.arange(self.longest, device=mask.device)
+            there_B1T, slot_BT = (slot_BT < width)[:, None], slot_BT.clamp_max(width - 1)
+            reads_BQT = mask[:, 0].gather(-1, slot_BT[:, None].expand(-1, mask.shape[2], -1)) == 0
+            reads_BQT = reads_BQT & (slot_BT[:, None] >= base_BQ1) & there_B1T
+            self.masks[id(mask)] = front, some_BQ, slot_BT, reads_BQT
+        return self.masks[id(mask)]
+
+
+SPLIT = Split()
+
+
+def boundary(position: int) -> int:
+    """The first slot that a row at this position reads in float64."""
+    return max(position // BLOCK - 1, 0) * BLOCK
+
+
 def mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
     """mixed_BQHD of query_BHQD over key_BKWD and value_BKWD (K heads, shared by groups of H / K).
 
     One fused attention for every row count: transformers' own takes another path, with other bits, for one row.
-    A last tile of too few queries is filled up in exact mode. On a CPU grouped heads are read in place; repeating them
-    costs 1.3-1.6x. Elsewhere the fused kernels refuse a mask together with grouped heads, so heads are repeated there.
+    On a CPU grouped heads are read in place; repeating them costs 1.3-1.6x. Elsewhere the fused kernels refuse a mask
+    together with grouped heads, so heads are repeated there.
     """
+    if SPLIT.base_BQ is not None and mask is not None:
+        return _mix_in_two(query, key, value, mask, query.shape[-1] ** -0.5 if scale is None else scale)
     groups = query.shape[1] // key.shape[1]
     in_place = query.device.type == "cpu"
-    queries = query.shape[2]
-    if queries % QUERIES and in_place and FILLING.on:
-        more = (0, 0, 0, -queries % QUERIES)
-        query, mask = pad(query, more), None if mask is None else pad(mask, more)
     if groups > 1 and not in_place:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    mixed_BHQD = scaled_dot_product_attention(
+    return scaled_dot_product_attention(
         query, key, value, attn_mask=mask, scale=scale, enable_gqa=in_place and groups > 1
-    )
-    return mixed_BHQD[:, :, :queries].transpose(1, 2)
+    ).transpose(1, 2)
+
+
+def _mix_in_two(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """`mix`, cut at each row's boundary, merged by log-sum-exp."""
+    front, some_BQ, slot_BT, reads_BQT = SPLIT.cut(mask)
+    batch, heads, rows, width = query.shape
+    kv_heads = key.shape[1]
+    if batch == 1:
+        tail = slice(SPLIT.first_B[0], SPLIT.first_B[0] + SPLIT.longest)
+        key_BKTD, value_BKTD = key[:, :, tail], value[:, :, tail]
+    else:
+        request_B1 = torch.arange(batch, device=slot_BT.device)[:, None]
+        key_BKTD, value_BKTD = (part[request_B1, :, slot_BT].transpose(1, 2) for part in (key, value))
+    grouped = (batch, kv_heads, heads // kv_heads * rows, width)
+    scores = (query.double() * scale).reshape(grouped) @ key_BKTD.double().transpose(-1, -2)
+    scores = scores.view(batch, heads, rows, -1).masked_fill(~reads_BQT[:, None], LEAST)
+    tail_BHQ1 = scores.logsumexp(-1, keepdim=True)
+    probs = (scores - tail_BHQ1).exp().view(*grouped[:3], -1)
+    mixed_BHQD = (probs @ value_BKTD.double()).view(batch, heads, rows, width)
+    if SPLIT.reach:
+        assert FUSED is not None
+        more = -rows % QUERIES
+        padded = pad(query, (0, 0, 0, more)) if more else query
+        masked = pad(front, (0, 0, 0, more)) if more else front
+        out, total = FUSED(
+            padded, key[:, :, : SPLIT.reach], value[:, :, : SPLIT.reach], 0.0, False, attn_mask=masked, scale=scale
+        )
+        # A row with nothing in front of its boundary has a log-sum-exp of -inf; the kernel says otherwise.
+        front_BHQ1 = total[:, :, :rows, None].double().masked_fill(~some_BQ[:, None, :, None], -torch.inf)
+        share = (tail_BHQ1 - front_BHQ1).sigmoid()
+        mixed_BHQD = out[:, :, :rows].double() * (1 - share) + mixed_BHQD * share
+    return mixed_BHQD.to(query.dtype).transpose(1, 2)
 
 
 def attend(

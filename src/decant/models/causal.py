@@ -5,6 +5,7 @@ draft model may call `score` once a level.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -14,7 +15,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from decant.errors import BadInput, IncompatibleParts
-from decant.models.attention import FILLING, MaskForm, key_positions, sees
+from decant.models.attention import FUSED, KEYS, SPLIT, MaskForm, key_positions, sees
 from decant.models.cache import Store
 from decant.models.context import Context, Scored
 from decant.models.fast.lean import Lean
@@ -24,7 +25,7 @@ from decant.numerics import ancestry, append, depths
 from decant.types import PAD, Draft, Scores, Taps, Verdict
 
 CHUNK = 256  # prompt tokens of one forward: bounds memory; the same for plain and drafted decoding, so bits agree
-WIDTH = 64  # slots read are a multiple of this: an odd tail is summed in another order, with other bits (measured)
+WIDTH = 64  # slots read are a multiple of this: an odd tail makes attention slower
 
 
 @final
@@ -180,7 +181,7 @@ class Causal:
         """Positions [first, stop) of every prompt; any number of rows, since plain and drafted decoding share it."""
         columns = Columns(context.tokens_BT[:, first:stop], [list(range(first, stop))] * len(context.lengths))
         taps = context.taps
-        out = self._forward(context, columns, logits=taps.logits or taps.top > 0)
+        out = self._forward(context, columns, prefill=True, logits=taps.logits or taps.top > 0)
         top_BQK = None
         if taps.top:
             slot_Q = torch.arange(first, stop, device=context.tokens_BT.device)
@@ -223,14 +224,15 @@ class Causal:
             parts.append(_map_rows(scores, lambda rows, real=real: rows[:, :real]))
         return _along_rows(parts)
 
-    def _forward(self, context: Context, columns: Columns, logits: bool = True) -> Scores:
+    def _forward(self, context: Context, columns: Columns, prefill: bool = False, logits: bool = True) -> Scores:
         """One forward over the cache: write the rows into their slots, read every slot that a row may see."""
         network, taps, plan, slots = self.network, context.taps, context.store.plan, columns.slots
         branches, device = columns.branches, columns.ids_BQ.device
-        reach = max(map(max, slots)) + 1
-        if branches is not None:
-            reach = max(reach, max(context.lengths) + branches.position_BN.shape[1])
-        plan.width = reach = -(-reach // WIDTH) * WIDTH
+        nodes = 0 if branches is None else branches.position_BN.shape[1]
+        reach = max(max(map(max, slots)) + 1, max(context.lengths) + nodes if nodes else 0)
+        split = self.fills and not prefill and FUSED is not None and device.type == "cpu"
+        grain = KEYS if split else WIDTH
+        plan.width = reach = -(-reach // grain) * grain
         context.store.reserve(reach)
         run = list(range(slots[0][0], slots[0][0] + len(slots[0])))
         plan.start = run[0] if run[0] >= 0 and all(row == run for row in slots) else None
@@ -244,19 +246,20 @@ class Causal:
             length_B = torch.tensor(context.lengths, device=device)
             position_BQ, key_BW = branches.position_BQ, key_positions(slot_W, branches.position_BN, length_B)
             allow_BQW = sees(slot_W, branches.last_BQ, branches.node_BQN, length_B)
-        FILLING.on = self.fills
         if self.filling is not None:
             self.filling.on = self.fills
-        out: Any = network(
-            input_ids=columns.ids_BQ.clamp_min(0),
-            attention_mask=self.form.argument(allow_BQW, position_BQ, key_BW),
-            # Rows behind the context's end are scored at its last position: they are cut before anybody sees them.
-            position_ids=position_BQ.clamp(0, self.context - 1),
-            past_key_values=context.store.cache,
-            use_cache=True,
-            output_hidden_states=bool(taps.layers),
-            logits_to_keep=0 if logits else 1,
-        )
+        mask = self.form.argument(allow_BQW, position_BQ, key_BW)
+        with SPLIT.during(position_BQ, context.lengths, slots, nodes) if split else nullcontext():
+            out: Any = network(
+                input_ids=columns.ids_BQ.clamp_min(0),
+                attention_mask=mask,
+                # Rows behind the context's end are scored at its last position: they are cut before anybody sees them.
+                position_ids=position_BQ.clamp(0, self.context - 1),
+                past_key_values=context.store.cache,
+                use_cache=True,
+                output_hidden_states=bool(taps.layers),
+                logits_to_keep=1 if prefill and not logits else 0,
+            )
         hidden = torch.cat([out.hidden_states[layer] for layer in taps.layers], -1) if taps.layers else None
         return Scores(_resized(out.logits if logits else out.logits[:, :0], self.vocab), hidden)
 

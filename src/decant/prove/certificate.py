@@ -107,11 +107,9 @@ def _not_covered(
         "Whether the model's text is any good.",
     ]
     if counted and not facts.get("exact", False):
-        said.append("Equality bit by bit: exact mode was off, so equal tokens are what these prompts showed, no more.")
-    if counted:
         said.append(
-            "Drafted trees beyond rounding: they equal plain decoding only up to that; each near-tie is listed with "
-            "its margin."
+            "Equality bit by bit: exact mode was off, so equal tokens are what these prompts showed, no more; each "
+            "near-tie is listed with its margin."
         )
     if sampled:
         said.append(
