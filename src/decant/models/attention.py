@@ -96,13 +96,13 @@ def key_positions(slot_W: Tensor, position_BN: Tensor, length_B: Tensor) -> Tens
 class Split:
     """Where exact mode cuts the keys of the rows of one forward.
 
-    base_BQ: each row's boundary; None where keys are read in one.
+    edge_BQ: each row's boundary; None where keys are read in one.
     first_B: the first slot behind any boundary of a request, where its tail begins.
     longest: slots of the longest tail.
     reach:   slots that hold every key in front of a boundary.
     """
 
-    base_BQ: Tensor | None = None
+    edge_BQ: Tensor | None = None
     first_B: list[int] = field(default_factory=list)
     longest: int = 0
     reach: int = 0
@@ -116,12 +116,12 @@ class Split:
         self.first_B = list(map(boundary, firsts))
         self.longest = max(last + 1 - begin for begin, last in zip(self.first_B, lasts, strict=True))
         begin_B1 = torch.tensor(self.first_B, device=position_BQ.device)[:, None]
-        self.base_BQ = ((position_BQ // BLOCK - 1) * BLOCK).maximum(begin_B1)
+        self.edge_BQ = ((position_BQ // BLOCK - 1) * BLOCK).maximum(begin_B1)
         self.reach = -(-boundary(max(lasts)) // KEYS) * KEYS
         try:
             yield
         finally:
-            self.base_BQ = None
+            self.edge_BQ = None
             self.masks.clear()
 
     def cut(self, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -129,16 +129,16 @@ class Split:
         tails and which of them each row reads; once a forward for each mask.
         """
         if id(mask) not in self.masks:
-            assert self.base_BQ is not None
+            assert self.edge_BQ is not None
             width, least = mask.shape[-1], torch.finfo(mask.dtype).min
-            slot_W, base_BQ1 = torch.arange(width, device=mask.device), self.base_BQ[..., None]
-            front = mask[..., : self.reach].masked_fill((slot_W[: self.reach] >= base_BQ1)[:, None], least)
+            slot_W, edge_BQ1 = torch.arange(width, device=mask.device), self.edge_BQ[..., None]
+            front = mask[..., : self.reach].masked_fill((slot_W[: self.reach] >= edge_BQ1)[:, None], least)
             some_BQ = (front[:, 0] == 0).any(-1)
             first_B1 = torch.tensor(self.first_B, device=mask.device)[:, None]
             slot_BT = first_B1 + torch.arange(self.longest, device=mask.device)
             there_B1T, slot_BT = (slot_BT < width)[:, None], slot_BT.clamp_max(width - 1)
             reads_BQT = mask[:, 0].gather(-1, slot_BT[:, None].expand(-1, mask.shape[2], -1)) == 0
-            reads_BQT = reads_BQT & (slot_BT[:, None] >= base_BQ1) & there_B1T
+            reads_BQT = reads_BQT & (slot_BT[:, None] >= edge_BQ1) & there_B1T
             self.masks[id(mask)] = front, some_BQ, slot_BT, reads_BQT
         return self.masks[id(mask)]
 
@@ -158,7 +158,7 @@ def mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: f
     On a CPU grouped heads are read in place; repeating them costs 1.3-1.6x. Elsewhere the fused kernels refuse a mask
     together with grouped heads, so heads are repeated there.
     """
-    if SPLIT.base_BQ is not None and mask is not None:
+    if SPLIT.edge_BQ is not None and mask is not None:
         return _mix_in_two(query, key, value, mask, query.shape[-1] ** -0.5 if scale is None else scale)
     groups = query.shape[1] // key.shape[1]
     in_place = query.device.type == "cpu"

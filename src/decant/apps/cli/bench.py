@@ -6,6 +6,7 @@ import typer
 
 from decant.apps.catalog import check
 from decant.apps.cli import options
+from decant.apps.cli.costs import asked_of, measure
 from decant.apps.cli.exits import INTERRUPTED, say, sentences
 from decant.apps.cli.output import check_writable, note, write_json
 from decant.apps.cli.progress import progress
@@ -41,15 +42,25 @@ def bench(
     widen: options.Widen = None,
     widen_draft: options.WidenDraft = None,
     layers: options.Layers = "grow",
+    costs: options.Costs = False,
+    contexts: options.Contexts = None,
+    batches: options.Batches = None,
     quiet: options.Quiet = False,
     json: options.Json = None,
 ) -> None:
     """Race methods against plain decoding.
 
     A table of tokens/s, acceptance, where the time goes, and whether the text is plain decoding's. Interrupted, it
-    keeps what has finished.
+    keeps what has finished. With --costs: what a pass of the model costs, by its number of new tokens.
     """
     check_writable(json)
+    loading = (dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers)
+    wanted = asked_of(costs, contexts, batches, repeat)
+    if wanted is not None:
+        quieten(model, quiet)
+        use_threads(threads)
+        measure(model, loading, wanted, quiet, json)
+        return
     names = listed(methods)
     check([] if names == "all" else names, verifier, policy)
     sampling = Sampling(temperature, top_k, top_p, min_p)
@@ -62,7 +73,7 @@ def bench(
     from decant.apps.trial import Question, prepare
 
     question = Question(names, source, draft, verifier, policy, max_tokens, batch, seed)
-    opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers)
+    opening = Opening(*loading)
     note(f"loading {model}", quiet)
     trial = prepare(model, question, asked, sampling, opening)
     report: dict[str, Any] = {}

@@ -35,6 +35,9 @@ Exact = Annotated[Exactness, typer.Option(help="Bit-equal to plain decoding: aut
 Widen = Annotated[str | None, typer.Option(help="Measure at this size (0.4B): enlarge, and keep what the model says.")]
 WidenDraft = Annotated[str | None, typer.Option(help="Enlarge the draft to this size (0.02B).")]
 Layers = Annotated[Growth, typer.Option(help="With --widen: grow depth too, or keep it.")]
+Costs = Annotated[bool, typer.Option("--costs", help="Measure one pass of the model instead; no prompts needed.")]
+Contexts = Annotated[str | None, typer.Option(help="With --costs: tokens in front, with commas between (256,1024).")]
+Batches = Annotated[str | None, typer.Option(help="With --costs: requests in a pass, with commas between (1,4).")]
 Json = Annotated[
     str | None, typer.Option("--json", help="Write the result to this file as JSON; - is standard output.")
 ]

@@ -22,8 +22,8 @@ def show_race(report: Mapping[str, Any]) -> None:
     for row in ran:
         table.add_row(
             row["name"],
-            _spread(row["tokens_per_second"], 1),
-            _spread(row["speedup"], 2),
+            spread_text(row["tokens_per_second"], 1),
+            spread_text(row["speedup"], 2),
             f"{row['acceptance_length']:.2f}",
             _split(row["seconds"]),
             identical(row),
@@ -40,17 +40,22 @@ def show_race(report: Mapping[str, Any]) -> None:
 def header(report: Mapping[str, Any]) -> dict[str, str]:
     """The machine, the models and the work, a line each."""
     settings = report["settings"]
-    lines = {"machine": _machine(report["machine"]), "model": _model(report["model"])}
-    if settings.get("draft"):
-        lines["draft"] = _model(settings["draft"])
-    lines["exact"] = report["model"]["exact_note"]
-    if report["model"].get("note"):
-        lines["note"] = report["model"]["note"]
     rounds = f", median of {settings['repeat']}" if settings.get("repeat", 1) > 1 else ""
-    lines["work"] = (
+    work = (
         f"{settings['prompts']} prompts of {settings['source']}, up to {settings['max_tokens']} new tokens, batch "
         f"{settings['batch']}, temperature {settings['temperature']:g}, seed {settings['seed']}{rounds}"
     )
+    return {**subject(report), "work": work}
+
+
+def subject(report: Mapping[str, Any]) -> dict[str, str]:
+    """The machine and the models, a line each."""
+    lines = {"machine": _machine(report["machine"]), "model": _model(report["model"])}
+    if report["settings"].get("draft"):
+        lines["draft"] = _model(report["settings"]["draft"])
+    lines["exact"] = report["model"]["exact_note"]
+    if report["model"].get("note"):
+        lines["note"] = report["model"]["note"]
     return lines
 
 
@@ -80,7 +85,8 @@ def _model(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _spread(found: Mapping[str, float], digits: int) -> str:
+def spread_text(found: Mapping[str, float], digits: int) -> str:
+    """Median (low-high)."""
     return f"{found['median']:.{digits}f} ({found['low']:.{digits}f}-{found['high']:.{digits}f})"
 
 
