@@ -1,6 +1,6 @@
 """Is plain decoding, the baseline of every ratio here, itself fast? Against `transformers.generate`.
 
-    python benchmarks/plain_vs_transformers.py [--model FOLDER] [--widen 0.4B] [--dtype bfloat16] [--quick]
+    python benchmarks/plain_vs_transformers.py [--model FOLDER] [--widen 0.4B] [--dtype D] [--quick]
 
 Same weights, dtype, threads, prompts and number of new tokens, greedily, one request; the two take turns. A ratio above
 1 says that decant is faster. Models: house:target, house:target widened to 0.4B, stories260K (if DECANT_DATA holds it),
@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from decant.apps.compose import plain
 from decant.apps.prompts import encode, read
-from decant.bench.study import begin, heading, options, save
+from decant.bench.study import begin, heading, options, save, working_dtype
 from decant.bench.timing import alternate, ratios, spread
 from decant.decoders.workload import Workload
 from decant.models.load import DTYPES, HOUSE, load
@@ -37,7 +37,7 @@ def theirs(folder: str, dtype: str, widen: str | None) -> torch.nn.Module:
 
 
 def compare(name: str, folder: str, widen: str | None, prompts: list[str] | None, chosen) -> dict:
-    loaded = load(name, dtype=chosen.dtype, exact="off", widen=widen, device="cpu")
+    loaded = load(name, dtype=chosen.dtype, widen=widen, device="cpu")
     network = theirs(folder, chosen.dtype, widen)
     settings = copy.deepcopy(network.generation_config)
     settings.update(max_new_tokens=chosen.max_tokens, do_sample=False, eos_token_id=None, max_length=None)
@@ -81,7 +81,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", help="another model folder; its prompts are the first lines of --text")
     parser.add_argument("--text", default="Once upon a time, there was a little girl who liked to")
     parser.add_argument("--widen", default="0.4B", help="size of the widened house:target; 'none' leaves it out")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--dtype", default=working_dtype(), help="default: the fastest here")
     parser.add_argument("--limit", type=int, default=3, help="prompts")
     parser.add_argument("--max-tokens", type=int, default=96)
     chosen = parser.parse_args()

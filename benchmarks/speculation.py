@@ -1,6 +1,6 @@
 """How much sooner does speculation give the same text, on a target of a real size?
 
-    python benchmarks/speculation.py [--widen 0.4B] [--widen-draft 0.02B] [--dtype bfloat16] [--threads 2] [--quick]
+    python benchmarks/speculation.py [--widen 0.4B] [--widen-draft 0.02B] [--dtype D] [--threads 2] [--quick]
 
 house:target is widened to the size of a real model (it says the same, and costs what that size costs) and raced
 against plain decoding at its fastest, on held-out prompts of three kinds, greedily, one request at a time. With
@@ -17,7 +17,7 @@ from decant.apps.prompts import read
 from decant.apps.sampling import Sampling
 from decant.apps.trial import Question, prepare
 from decant.bench import report as tables
-from decant.bench.study import begin, heading, options, save
+from decant.bench.study import begin, heading, options, save, working_dtype
 
 SOURCES = ("house:tasks", "house:code", "house:copy")
 
@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser = options(__doc__)
     parser.add_argument("--widen", default="0.4B", help="size of the target; 'none' leaves it as it is")
     parser.add_argument("--widen-draft", default=None, help="size of the draft (default: as it is)")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--dtype", default=working_dtype(), help="default: the fastest here")
     parser.add_argument("--limit", type=int, default=12, help="prompts of each kind")
     parser.add_argument("--max-tokens", type=int, default=96)
     chosen = parser.parse_args()
