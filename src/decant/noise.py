@@ -56,11 +56,14 @@ class Noise:
 
     def gumbel(self, weights_BXV: Tensor, depth_BX: Tensor, stream: str = TARGET) -> Tensor:
         """log(weights) + G, float32: its largest entry along V is a draw, its k largest are k draws without
-        replacement. G is one Gumbel number a token id; it is computed only where the weight is positive.
+        replacement. G is one Gumbel number a token id; it is computed only where the weight is positive, and left out
+        where no row has more than one such entry.
 
         weights_BXV: non-negative, need not sum to one.
         """
-        at = (weights_BXV > 0).nonzero(as_tuple=True)  # sync: on a CPU this is what makes greedy rows free
+        if _certain(weights_BXV):
+            return weights_BXV.log()
+        at = (weights_BXV > 0).nonzero(as_tuple=True)  # sync: Gumbel numbers are dear
         picked = Noise(self.seed_B[at[0]], self.root_B[at[0]])
         u = picked.uniform(depth_BX.expand(weights_BXV.shape[:-1])[at[:-1]], stream, at[-1])
         # float64 logarithms, rounded once: their last bit may differ between machines, the rounded number does not
@@ -74,9 +77,8 @@ class Noise:
         A row without any positive weight gives 0.
         Source: Gumbel-max; Maddison et al. 2014, arXiv:1411.0030.
         """
-        rows = weights_BXV.shape[:-1].numel()
-        if weights_BXV.device.type == "cpu" and (weights_BXV > 0).sum(-1).eq(1).all() and rows:
-            return weights_BXV.argmax(-1)  # nothing is left to chance: what a greedy warp hands over
+        if _certain(weights_BXV):
+            return weights_BXV.argmax(-1)
         return self.gumbel(weights_BXV, depth_BX, stream).argmax(-1)
 
     def select(self, rows_R: Tensor) -> "Noise":
@@ -91,6 +93,12 @@ class Noise:
 def sample_seed(seed: int, index: int) -> int:
     """The seed of sample `index` of a request; index 0 is the request itself."""
     return seed if index == 0 else int.from_bytes(hashlib.sha256(f"{seed}:{index}".encode()).digest()[:8], "little")
+
+
+def _certain(weights_BXV: Tensor) -> bool:
+    """Whether nothing is left to chance, as behind a greedy warp; on a CPU only, where looking costs little."""
+    on_cpu = weights_BXV.device.type == "cpu" and weights_BXV.shape[:-1].numel() > 0
+    return on_cpu and bool((weights_BXV > 0).sum(-1).eq(1).all())
 
 
 @cache

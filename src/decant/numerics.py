@@ -39,19 +39,17 @@ def chain_parents(tokens_BN: Tensor) -> Tensor:
 
 def depths(parents_BN: Tensor) -> Tensor:
     """depth_BN of every node; a child of the root has depth 1."""
-    depth_BN = torch.ones_like(parents_BN)
-    for node in range(parents_BN.shape[1]):
-        parent_B1 = parents_BN[:, node : node + 1]
-        above_B1 = depth_BN.gather(1, parent_B1.clamp_min(0)).where(parent_B1 != PAD, 0)
-        depth_BN[:, node : node + 1] = above_B1 + 1
-    return depth_BN
+    return ancestry(parents_BN)[:, 1:].sum(-1) - 1
 
 
 def ancestry(parents_BN: Tensor) -> Tensor:
-    """sees_BMM, bool: row i sees row j, which is itself or an ancestor; row 0 is the root, row i + 1 is node i."""
+    """sees_BMM, bool: row i sees row j, which is itself or an ancestor; row 0 is the root, row i + 1 is node i.
+
+    A product of the relation with itself doubles how far a row sees.
+    """
     batch, nodes = parents_BN.shape
-    sees_BMM = torch.eye(nodes + 1, dtype=torch.bool, device=parents_BN.device).repeat(batch, 1, 1)
-    rows_B = torch.arange(batch, device=parents_BN.device)
-    for node in range(nodes):
-        sees_BMM[:, node + 1] |= sees_BMM[rows_B, parents_BN[:, node] + 1]
-    return sees_BMM
+    above_BM = torch.nn.functional.pad(parents_BN + 1, (1, 0))  # the root is above itself
+    sees_BMM = torch.eye(nodes + 1, device=parents_BN.device).repeat(batch, 1, 1).scatter(2, above_BM[..., None], 1.0)
+    for _ in range(nodes.bit_length()):
+        sees_BMM = (sees_BMM @ sees_BMM).clamp_max(1.0)
+    return sees_BMM > 0

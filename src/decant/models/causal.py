@@ -21,7 +21,7 @@ from decant.models.context import Context, Scored
 from decant.models.fast.lean import Lean
 from decant.models.linears import Filling
 from decant.models.rows import RowClass
-from decant.numerics import ancestry, append, depths
+from decant.numerics import ancestry, append
 from decant.types import PAD, Draft, Scores, Taps, Verdict
 
 CHUNK = 256  # prompt tokens of one forward: bounds memory; the same for plain and drafted decoding, so bits agree
@@ -202,11 +202,12 @@ class Causal:
         if draft.parents_BN is None or not nodes:
             return Columns(ids_BQ, slots)
         length_B1 = torch.tensor(context.lengths, device=tokens_BT.device)[:, None]
-        position_BN = length_B1 - 1 + depths(draft.parents_BN)
+        sees_BMM = ancestry(draft.parents_BN)
+        position_BN = length_B1 - 2 + sees_BMM[:, 1:].sum(-1)  # a row sees the root, its ancestors and itself
         branches = Branches(
             torch.cat([before_BQ, position_BN], 1),
             torch.cat([before_BQ, (length_B1 - 1).expand_as(position_BN)], 1),
-            pad(ancestry(draft.parents_BN)[:, 1:, 1:], (0, 0, pending + 1, 0)),
+            pad(sees_BMM[:, 1:, 1:], (0, 0, pending + 1, 0)),
             position_BN,
         )
         return Columns(ids_BQ, slots, branches)
