@@ -4,7 +4,7 @@ PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test check slow gpu bench docs
+.PHONY: setup demo test check slow gpu bench peers docs
 
 setup: $(READY)
 
@@ -36,6 +36,13 @@ gpu:
 
 bench: setup
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+# Each on its own: an engine that cannot be installed here keeps none of the others away.
+peers: setup
+	@failed=; for peer in $$($(BIN)/python -c 'import tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["peers"])'); do \
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $$peer || failed="$$failed $$peer"; done; \
+	if [ -n "$$failed" ]; then echo "not installed:$$failed"; else echo "all peers are installed"; fi
 
 docs: setup
 	$(BIN)/python docs/methods.py > docs/methods.md

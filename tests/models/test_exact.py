@@ -10,19 +10,27 @@ from torch import Tensor
 
 from decant.errors import IncompatibleParts
 from decant.models.check import chain_probe, settle
+from decant.models.fast.int8 import multiplies
 from decant.models.load import load
 from decant.models.loaded import Loaded
 from decant.models.rows import RowClass, find, whole
 from decant.types import Draft, Verdict
 from tests.models.families import VOCAB, build
 
+INT8 = pytest.mark.skipif(not multiplies(), reason="this machine does not multiply eight-bit numbers")
+WAYS = (
+    *("float32", "bfloat16", "float32/transformers", "bfloat16/transformers"),
+    *(pytest.param(f"{dtype}/int8", marks=INT8) for dtype in ("float32", "bfloat16")),
+)
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16", "float32/transformers", "bfloat16/transformers"])
+
+@pytest.fixture(scope="module", params=WAYS)
 def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     folder = tmp_path_factory.mktemp("exact")
     build("llama").save_pretrained(folder)
     dtype, _, way = request.param.partition("/")
-    return load(str(folder), exact="on", dtype=dtype, lean=not way)
+    weights = "int8" if way == "int8" else "auto"
+    return load(str(folder), exact="on", dtype=dtype, lean=way != "transformers", weights=weights)
 
 
 def scored(loaded: Loaded, ids_BT: Tensor, widths: list[int]) -> Tensor:

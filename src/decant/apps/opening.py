@@ -15,6 +15,7 @@ from decant.models.load import Loaded, load
 class Opening:
     """How models are loaded; the words are those of `load`.
 
+    weights: the target's; a draft keeps its own.
     widen, widen_draft: the size that the target, and the draft, are enlarged to.
     """
 
@@ -26,6 +27,7 @@ class Opening:
     widen: str | None = None
     widen_draft: str | None = None
     layers: Literal["grow", "keep"] = "grow"
+    weights: Literal["auto", "int8"] = "auto"
 
     def target(self, model: Any) -> Loaded:
         """The target; what is loaded already stays as it is."""
@@ -40,6 +42,7 @@ class Opening:
             trust_remote_code=self.trust_remote_code,
             widen=self.widen,
             layers=self.layers,
+            weights=self.weights,
         )
 
     def draft(self, model: Any) -> Loaded:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from decant.errors import IncompatibleParts
 from decant.models.causal import Causal
+from decant.models.fast.lean import Lean
 from decant.models.rows import Probe, RowClass
 from decant.types import Draft, Verdict
 
@@ -29,7 +30,7 @@ def obeys_trees(model: Causal) -> bool:
         chain = model.score(model.start(root)[0], Draft(tree.tokens_BN[:, [0, 2]])).logits_BMV
         paths = [[a], [b], [a, c], [b, d]]
         fresh = [_last(model, torch.cat([root, root.new_tensor([path])], 1)) for path in paths]
-        slack = 0.02 * fresh[0].abs().max() if model.network.dtype != torch.float32 else 1e-3 * fresh[0].abs().max()
+        slack = (0.02 if _coarse(model) else 1e-3) * fresh[0].abs().max()
         if not torch.allclose(chain[0, 2], fresh[2], rtol=0, atol=float(slack)):
             raise IncompatibleParts(
                 f"{model.architecture} gives other logits behind its cache than for a fresh prompt; "
@@ -76,6 +77,11 @@ def settle(model: Causal, exact: Exact, rows: RowClass | None) -> tuple[Causal, 
     if exact == "on" or rows.cost <= FREE:
         return replace(model, rows=rows, fills=True), f"exact mode is on: {span}; {price}"
     return off, f"exact mode is off ({price} with it; --exact on insists): equal up to rounding only"
+
+
+def _coarse(model: Causal) -> bool:
+    network = model.network
+    return network.coarse if isinstance(network, Lean) else network.dtype != torch.float32
 
 
 def _ids(model: Causal, count: int) -> Tensor:

@@ -13,12 +13,16 @@ from decant.errors import BadInput, DecantError, IncompatibleParts
 from decant.models.attention import NAME as FUSED
 from decant.models.causal import Causal
 from decant.models.check import Exact, obeys_trees, settle
+from decant.models.fast.int8 import Int8, multiplies
+from decant.models.fast.products import product
 from decant.models.fast.reading import take, why_not
 from decant.models.linears import steady
 from decant.models.loaded import Loaded
+from decant.models.machine import instruction_sets
 from decant.models.widen import widen as enlarge
 
 HOUSE = Path(__file__).parents[1] / "house"  # found by its path: models never import the house
+WEIGHTS = ("auto", "int8")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -34,6 +38,7 @@ def load(
     widen: str | None = None,
     layers: Literal["grow", "keep"] = "grow",
     lean: bool = True,
+    weights: Literal["auto", "int8"] = "auto",
 ) -> Loaded:
     """Load a causal language model for decoding.
 
@@ -42,11 +47,15 @@ def load(
     dtype:  auto is config.json's. Safetensors only, never pickle.
     exact:  auto is on where it costs at most 20 % (`models/check.py`).
     lean:   run the families of `models/fast/reading.py` through decant's own forward pass; False: through transformers.
+    weights: auto is as stored. int8 (CPU, the families of `lean`) rounds every matrix but the embedding: half the bytes
+        of bfloat16, but another model; benchmarks/weights.py measures what it unlearns. dtype is the activations'.
     widen:  a parameter count such as "0.4B": enlarge without changing what the model says, to measure costs.
     Raises BadInput for what the user can mend, IncompatibleParts for a model that cannot be decoded here.
     """
     if dtype not in {"auto", *DTYPES}:
         raise BadInput(f"dtype {dtype!r} is unknown; take auto, {', '.join(DTYPES)}")
+    if weights not in WEIGHTS:
+        raise BadInput(f"weights {weights!r} are unknown; take {' or '.join(WEIGHTS)}")
     place = _device(device)
     if isinstance(model, PreTrainedModel):
         name, network, folder = model.config.name_or_path or type(model).__name__, model.eval(), None
@@ -57,6 +66,8 @@ def load(
         tokenizer = tokenizer or _tokenizer(folder, revision, trust_remote_code)
     _refuse_stateful(network)
     ours = not isinstance(model, PreTrainedModel)
+    if weights == "int8":
+        _refuse_int8(network, place, ours and lean)
     if widen is not None:
         network = enlarge(network, widen, layers=layers)
     parameters = sum(weight.numel() for weight in network.parameters())
@@ -69,7 +80,7 @@ def load(
         network = network.eval().requires_grad_(False)
         torch.nn.Module.to(network, place)
         if lean and why_not(network) is None:
-            runs = take(network)
+            runs = take(network, Int8.of if weights == "int8" else product)
             packed = runs.packed
         else:
             _fuse_attention(network)
@@ -86,6 +97,7 @@ def load(
         exact_note="",
         setting={
             "dtype": str(runs.dtype).removeprefix("torch."),
+            "weights": str(runs.dtype).removeprefix("torch.") if weights == "auto" else weights,
             "packed": packed,
             "widen": widen,
             "parameters": parameters,
@@ -172,6 +184,21 @@ def _refuse_stateful(network: PreTrainedModel) -> None:
         raise IncompatibleParts(
             f"{type(network).__name__} keeps a recurrent state that cannot be rolled back to an accepted draft; "
             f"decant decodes attention models with a KV cache"
+        )
+
+
+def _refuse_int8(network: PreTrainedModel, place: torch.device, lean: bool) -> None:
+    """Eight-bit weights are read by our own forward pass alone, on CPUs that multiply them."""
+    reason = why_not(network) if lean else f"this {type(network).__name__} runs through transformers"
+    if reason is not None:
+        raise BadInput(f"int8 weights are for decant's own forward pass, but {reason}; take weights auto")
+    if place.type != "cpu":
+        raise IncompatibleParts(f"int8 weights are multiplied on CPUs, not {place}; take device cpu, or weights auto")
+    if not multiplies():
+        raise IncompatibleParts(
+            f"int8 weights need torch with oneDNN and a CPU with VNNI or AMX; torch {torch.__version__} on this one "
+            f"({', '.join(instruction_sets()) or 'no vector extensions that it names'}) does not multiply them; take "
+            f"weights auto"
         )
 
 

@@ -28,7 +28,7 @@ class Loaded:
     defaults:   sampler settings of generation_config.json, by their usual names.
     draft:      the draft model that the folder's decant.json names.
     exact_note: which exactness applies, and why.
-    setting:    how it was loaded: dtype, device, packed linears, widened size.
+    setting:    how it was loaded: dtype, weights, device, packed linears, widened size.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Loaded:
             "architecture": self.model.architecture,
             "parameters": self.setting["parameters"],
             "dtype": self.setting["dtype"],
+            "weights": self.setting["weights"],
             "device": str(self.model.network.device),
             "packed_linears": self.setting["packed"],
             "forward": "lean" if isinstance(self.model.network, Lean) else "transformers",
@@ -106,6 +107,8 @@ class Loaded:
         }
 
     def _note(self) -> str | None:
+        if self.setting["weights"] == "int8":
+            return "int8 weights are rounded: another model than the stored one (benchmarks/weights.py: how much worse)"
         slow = self.setting["dtype"] == "bfloat16" and self.model.network.device.type == "cpu" and not fast_bfloat16()
         return "this CPU has no bfloat16 instructions: --dtype float32 is faster, drafted above all" if slow else None
 
@@ -122,7 +125,7 @@ class Loaded:
             },
             "network": type(self.model.network).__name__,
             "attention": self.model.network.config._attn_implementation,
-            "setting": {key: self.setting[key] for key in ("dtype", "packed")},
+            "setting": {key: self.setting[key] for key in ("dtype", "weights", "packed")},
             "device": torch.cuda.get_device_name() if self.model.network.device.type == "cuda" else instruction_sets(),
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),

@@ -34,6 +34,7 @@ def bench(
     verifier: options.Verifier = None,
     policy: options.Policy = None,
     dtype: options.Dtype = "auto",
+    weights: options.Weights = "auto",
     device: options.Device = "auto",
     threads: options.Threads = None,
     revision: options.Revision = None,
@@ -54,7 +55,7 @@ def bench(
     keeps what has finished. With --costs: what a pass of the model costs, by its number of new tokens.
     """
     check_writable(json)
-    loading = (dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers)
+    loading = (dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers, weights)
     wanted = asked_of(costs, contexts, batches, repeat)
     if wanted is not None:
         quieten(model, quiet)

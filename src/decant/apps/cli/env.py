@@ -11,7 +11,10 @@ from decant.apps.cli.output import check_writable, facts_table, show, write_json
 from decant.apps.cli.start import quieten, use_threads
 
 PACKAGES: Final = ("tokenizers", "safetensors", "numpy", "typer", "rich")
-EXTRAS: Final = {"dev": ("pytest", "ruff", "basedpyright", "import-linter")}
+EXTRAS: Final = {
+    "dev": ("pytest", "ruff", "basedpyright", "import-linter"),
+    "peers": ("ctranslate2", "gguf", "llama-cpp-python", "onnx", "onnx_ir", "onnxruntime-genai", "openvino-genai"),
+}
 VARIABLES: Final = ("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 LABELS: Final = {"bandwidth_gb_s": "memory bandwidth", "memory_gib": "memory"}
 UNITS: Final = {"bandwidth_gb_s": " GB/s", "memory_gib": " GiB"}

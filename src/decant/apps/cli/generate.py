@@ -38,6 +38,7 @@ def generate(
     verifier: options.Verifier = None,
     policy: options.Policy = None,
     dtype: options.Dtype = "auto",
+    weights: options.Weights = "auto",
     device: options.Device = "auto",
     threads: options.Threads = None,
     revision: options.Revision = None,
@@ -60,7 +61,7 @@ def generate(
     from decant.apps.session import Limits, open_session
 
     limits = Limits(max_tokens, tuple(stop or ()))
-    opening = Opening(dtype, device, exact, revision, trust_remote_code, widen)
+    opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, weights=weights)
     session = open_session(model, draft, sampling, opening, method=method, verifier=verifier, policy=policy)
     [ids] = encode([asked], session.target)
     begin = time.perf_counter()
@@ -88,7 +89,9 @@ def _summary(session: "Session", said: "Completion", seconds: float, seed: int) 
     tokens = len(said.tokens)
     speed = f"{tokens} tokens in {seconds:.2f} s, {tokens / seconds:.1f} tokens/s"
     calls = f"{said.acceptance_length:.2f} a target call"
-    return f"{speed}, {calls}; {session.method.name}: {_promise(session, seed)}\n{session.target.exact_note}"
+    warning = session.target.facts()["note"]
+    notes = [session.target.exact_note, *([warning] if warning else [])]
+    return "\n".join([f"{speed}, {calls}; {session.method.name}: {_promise(session, seed)}", *notes])
 
 
 def _promise(session: "Session", seed: int) -> str:

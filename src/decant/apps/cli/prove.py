@@ -36,6 +36,7 @@ def prove(
     verifier: options.Verifier = None,
     policy: options.Policy = None,
     dtype: options.Dtype = "auto",
+    weights: options.Weights = "auto",
     device: options.Device = "auto",
     threads: options.Threads = None,
     revision: options.Revision = None,
@@ -67,7 +68,7 @@ def prove(
     from decant.apps.trial import Question, prepare
 
     question = Question(names, source, draft, verifier, policy, max_tokens, batch, seed)
-    opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers)
+    opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers, weights)
     note(f"loading {model}", quiet)
     trial = prepare(model, question, asked, sampling, opening)
     certificate: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from torch.nn.functional import embedding, rms_norm
 from transformers import PreTrainedConfig
 
 from decant.models.attention import mix
+from decant.models.fast.int8 import Int8
 from decant.models.fast.products import Plain, Product
 
 TABLE = 4096  # positions that the table of angles grows by
@@ -114,7 +115,13 @@ class Lean:
     def widths(self) -> set[tuple[int, int]]:
         """Values a row of SiLU loops, and their bytes; packed products have none."""
         gates = [layer.gate for layer in self.layers]
-        return {(gate.weight.shape[0], self.dtype.itemsize) for gate in gates if isinstance(gate, Plain)}
+        wide = {(len(gate.step), gate.step.itemsize) for gate in gates if isinstance(gate, Int8)}
+        return wide | {(gate.weight.shape[0], self.dtype.itemsize) for gate in gates if isinstance(gate, Plain)}
+
+    @property
+    def coarse(self) -> bool:
+        """Whether results are rounded so coarsely that a last bit may move them by a percent."""
+        return self.dtype != torch.float32 or isinstance(self.head, Int8)
 
     def __call__(
         self,

@@ -4,6 +4,7 @@ oneDNN does what follows (bias, SiLU, product, sum) while the rows are still in 
 feed-forward, and no elementwise loop whose tail has other bits.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -72,6 +73,10 @@ class Plain:
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:
         return self(x) + y
+
+
+Make = Callable[[Tensor, Tensor | None], Product]
+"""(weight [out, in], bias) -> its product."""
 
 
 def product(weight: Tensor, bias: Tensor | None) -> Product:

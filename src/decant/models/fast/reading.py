@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from decant.models.fast.lean import Angles, Layer, Lean, Norm
-from decant.models.fast.products import Packed, Product, product
+from decant.models.fast.products import Make, Plain, Product, product
 
 FAMILIES: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Phi3ForCausalLM")
 ROPES: Final = ("default", "linear", "llama3", "yarn")  # angles that depend on the position alone
@@ -43,16 +43,16 @@ def why_not(network: PreTrainedModel) -> str | None:
 
 
 @torch.no_grad()
-def take(network: PreTrainedModel) -> Lean:
+def take(network: PreTrainedModel, make: Make = product) -> Lean:
     """The lean model. Weights leave `network` one by one, so that none is held twice; it is of no use after that."""
     config: Any = network.config
     body: Any = network.model
     head: Any = network.get_output_embeddings()
     table = body.embed_tokens.weight.detach()
-    said = product(head.weight, head.bias)
+    said = make(head.weight, head.bias)
     if head.weight is not body.embed_tokens.weight:
         _empty(head)
-    layers = [_layer(layer) for layer in body.layers]
+    layers = [_layer(layer, make) for layer in body.layers]
     products = [part for layer in layers for part in (layer.read, layer.write, layer.gate, layer.up, layer.down)]
     return Lean(
         architecture=type(network).__name__,
@@ -64,26 +64,26 @@ def take(network: PreTrainedModel) -> Lean:
         angles=Angles(body.rotary_emb, table.dtype, table.device),
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
-        packed=sum(isinstance(part, Packed) for part in (said, *products)),
+        packed=sum(not isinstance(part, Plain) for part in (said, *products)),
     )
 
 
-def _layer(layer: Any) -> Layer:
+def _layer(layer: Any, make: Make) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     if hasattr(attention, "qkv_proj"):
-        read = _taken(attention.qkv_proj)
-        gate, up = _halves(mlp.gate_up_proj)
+        read = _taken(attention.qkv_proj, make)
+        gate, up = _halves(mlp.gate_up_proj, make)
     else:
-        read = _joined([attention.q_proj, attention.k_proj, attention.v_proj])
-        gate, up = _taken(mlp.gate_proj), _taken(mlp.up_proj)
+        read = _joined([attention.q_proj, attention.k_proj, attention.v_proj], make)
+        gate, up = _taken(mlp.gate_proj, make), _taken(mlp.up_proj, make)
     return Layer(
         first_norm=_norm(layer.input_layernorm),
         read=read,
-        write=_taken(attention.o_proj),
+        write=_taken(attention.o_proj, make),
         second_norm=_norm(layer.post_attention_layernorm),
         gate=gate,
         up=up,
-        down=_taken(mlp.down_proj),
+        down=_taken(mlp.down_proj, make),
         query_norm=_norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
         key_norm=_norm(attention.k_norm) if hasattr(attention, "k_norm") else None,
         scale=attention.scaling,
@@ -94,22 +94,22 @@ def _norm(norm: Any) -> Norm:
     return Norm(norm.weight.detach(), norm.variance_epsilon)
 
 
-def _taken(plain: nn.Linear) -> Product:
-    made = product(plain.weight, plain.bias)
+def _taken(plain: nn.Linear, make: Make) -> Product:
+    made = make(plain.weight, plain.bias)
     _empty(plain)
     return made
 
 
-def _halves(both: nn.Linear) -> Iterator[Product]:
+def _halves(both: nn.Linear, make: Make) -> Iterator[Product]:
     bias = (None, None) if both.bias is None else both.bias.chunk(2)
-    made = [product(weight, part) for weight, part in zip(both.weight.chunk(2), bias, strict=True)]
+    made = [make(weight, part) for weight, part in zip(both.weight.chunk(2), bias, strict=True)]
     _empty(both)
     return iter(made)
 
 
-def _joined(parts: list[nn.Linear]) -> Product:
+def _joined(parts: list[nn.Linear], make: Make) -> Product:
     biases = [part.bias.detach() for part in parts if part.bias is not None]
-    made = product(torch.cat([part.weight.detach() for part in parts]), torch.cat(biases) if biases else None)
+    made = make(torch.cat([part.weight.detach() for part in parts]), torch.cat(biases) if biases else None)
     for part in parts:
         _empty(part)
     return made

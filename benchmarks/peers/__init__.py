@@ -1,0 +1,1 @@
+"""Other engines, one a file, behind one seam (`seam.py`)."""
