@@ -28,7 +28,7 @@ from decant.models import build as models
 from decant.models.induction import plant
 from decant.models.widen import Shape, grow
 
-TOKENS: Final = {"draft": 6_000_000, "target": 8_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
+TOKENS: Final = {"draft": 6_000_000, "target": 7_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
 ROW_TOKENS: Final = {"draft": 4096, "target": 2048, "refine": 4096}  # in one step, at the least one row
 PEAKS: Final = {"draft": 4e-3, "target": 1e-3, "refine": 1.5e-3}
 MUON: Final = {"draft": None, "target": 2e-3, "refine": None}  # it wakes the grown model's new dimensions
