@@ -56,8 +56,9 @@ class TokenRecycling:
     """Expand a fixed tree of ranks from a table of followers, which every forward of the target refreshes.
 
     top:    followers kept a token.
-    nodes:  size of the tree: the likeliest paths of ranks, cut to the depth and the budget asked for. 31 nodes and the
-        root make 32 rows, which a memory-bound machine scores at little more than the price of one.
+    nodes:  size of the tree: the likeliest paths of ranks, cut to the depth and the budget asked for. 11 nodes and the
+        root make 12 rows, 1.5 times the price of a plain token on a CPU without AMX; where `bench --costs` stays flat
+        (AMX, GPUs), 31 and more are nearly free.
     learnt: the table to start from (`warmed` sets it); an empty one by default.
 
     A token that the table does not know has no children: nothing is guessed blindly. O(V top) memory, copied once a
@@ -65,7 +66,7 @@ class TokenRecycling:
     """
 
     top: int = 8
-    nodes: int = 31
+    nodes: int = 11
     learnt: Followers | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
