@@ -25,7 +25,8 @@ def test_every_method_whose_needs_are_met_is_in_place(trial, target):
 
 
 def test_the_baseline_is_plain_decoding_at_its_fastest_and_the_reference_is_exact(trial):
-    assert trial.fastest_plain.decoder.target.rows is None
+    rows = trial.fastest_plain.decoder.target.rows
+    assert rows is None or rows.cost <= 1  # measured when the model was loaded: either may be
     assert trial.exact_plain.decoder.target.rows is not None
     assert trial.fastest_plain.decoder.target.network is trial.exact_plain.decoder.target.network
 

@@ -63,7 +63,7 @@ class RowClass:
         return self.least <= rows <= self.most and rows % self.step == 0
 
     def __str__(self) -> str:
-        """ "4 to 64 rows, in steps of 2"."""
+        """As in: 4 to 64 rows, in steps of 2."""
         return f"{self.least} to {self.most} rows" + (f", in steps of {self.step}" if self.step > 1 else "")
 
     def _whole(self, batch: int) -> int:
