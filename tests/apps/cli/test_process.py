@@ -59,9 +59,10 @@ def test_help_into_a_closed_pipe():
 
 @pytest.fixture
 def long_generation(folder):
-    """A process whose first text has come."""
-    words = ["generate", str(folder), "Take 1", "--dtype", "float32", "--max-tokens", "1000", "--threads", "1", "-q"]
-    with subprocess.Popen([*DECANT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=PLACE) as process:
+    """A process whose first text has come; its pipe is too small for the rest, so that it cannot end unread."""
+    words = ["generate", str(folder), "Take 1", "--dtype", "float32", "--max-tokens", "1900", "--threads", "1", "-q"]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "pipesize": 4096}
+    with subprocess.Popen([*DECANT, *words], **pipe, env=PLACE) as process:
         first = process.stdout.read(1)
         if not first:
             pytest.fail(process.stderr.read().decode())
