@@ -10,7 +10,6 @@ from decant.bench.costs import Curve, Grid, Record
 from decant.errors import BadInput
 from decant.models.load import load
 from decant.models.rows import RowClass
-from decant.models.traffic import weight_bytes
 from tests.models.families import build
 
 CACHED = 3 * 2 * (8 + 8) * 4  # bytes a token: layers x heads x (keys + values) x float32
@@ -56,7 +55,7 @@ def test_the_shape_that_is_promised(target):
 def test_the_floor_is_weights_and_cache_over_the_best_bandwidth(target, bandwidths):
     report = costs.run(target, SMALL)
     assert bandwidths == []  # in front, and behind each of four curves
-    weights = weight_bytes(target.model.network)
+    weights = target.model.network.weight_bytes()
     assert report["bandwidth_gb_s"] == 20
     assert report["bytes"] == {"weights": weights, "cached_token": CACHED}
     floors = [round((weights + batch * context * CACHED) / 20e6, 5) for batch in (1, 3) for context in (5, 9)]
@@ -65,7 +64,7 @@ def test_the_floor_is_weights_and_cache_over_the_best_bandwidth(target, bandwidt
 
 def test_every_pass_computes_all_its_rows(target):
     seen = []
-    target.model.network.register_forward_pre_hook(
+    target.model.network.model.register_forward_pre_hook(
         lambda module, given, named: seen.append(tuple(named["input_ids"].shape)), with_kwargs=True
     )
     costs.run(target, Grid((9,), (3,), (1, 2, 4), repeat=2))

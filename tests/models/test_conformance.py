@@ -38,7 +38,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def theirs(model: Causal) -> PreTrainedModel:
     """transformers' own model, as it is."""
-    return THEIRS.get(id(model.network)) or model.network
+    return THEIRS.get(id(model.network)) or model.network.model
 
 
 @pytest.fixture
@@ -142,10 +142,10 @@ def test_taps(model, prompt_BT):
             assert (prefill.top_BMK[request, len(ids) - 1 :] == PAD).all()
             embedded = theirs(model).get_input_embeddings()(torch.tensor(ids[:-1]))
             width = prefill.hidden_BMD.shape[-1] // 2
-            if model.architecture in {"LlamaForCausalLM", "Qwen3ForCausalLM"}:  # others scale or add positions
+            if model.network.architecture in {"LlamaForCausalLM", "Qwen3ForCausalLM"}:  # others scale or add positions
                 torch.testing.assert_close(prefill.hidden_BMD[request, : len(ids) - 1, :width], embedded, **CLOSE)
             head = theirs(model).get_output_embeddings()(prefill.hidden_BMD[request, : len(ids) - 1, width:])
-            if "Gemma2" not in model.architecture:  # caps its logits
+            if "Gemma2" not in model.network.architecture:  # caps its logits
                 torch.testing.assert_close(head, want, **CLOSE)
 
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,9 +10,11 @@ from torch import Tensor
 from decant.errors import IncompatibleParts
 from decant.models.check import chain_probe, settle
 from decant.models.fast.int8 import multiplies
+from decant.models.fast.lean import Lean
 from decant.models.load import load
 from decant.models.loaded import Loaded
-from decant.models.rows import RowClass, find, whole
+from decant.models.network import Outcome
+from decant.models.rows import RowClass, cheapest, fillings, find, priced, whole
 from decant.types import Draft, Verdict
 from tests.models.families import VOCAB, build
 
@@ -61,11 +62,15 @@ def test_the_planted_fault_shows(loaded):
     ids_BT = torch.randint(0, VOCAB, (1, 96), generator=torch.Generator().manual_seed(0))
     network = loaded.model.network
 
-    def shape_dependent(**asked):
-        said = network(**asked)
-        return SimpleNamespace(logits=said.logits * (1 + 2**-6 * (asked["input_ids"].shape[1] > 3)))
+    class ShapeDependent:
+        def __getattr__(self, name):
+            return getattr(network, name)
 
-    faulty = replace(loaded, model=replace(loaded.model, network=shape_dependent, rows=None, fills=False))
+        def score(self, cache, spans, *asked):
+            said = network.score(cache, spans, *asked)
+            return Outcome(said.logits_RV * (1 + 2**-6 * (spans[0].count > 3)), said.hidden_RD)
+
+    faulty = replace(loaded, model=replace(loaded.model, network=ShapeDependent(), rows=None, steady=False))
     assert not torch.equal(scored(faulty, ids_BT, [5] * 16), scored(faulty, ids_BT, [1] * 80))
 
 
@@ -75,10 +80,18 @@ def test_the_class_is_found_around_sixteen_rows():
     def probe(count: int, size: int) -> Tensor:
         return exact[:count] + (size < 4) * 1e-3 + (size > 32) * 1e-3
 
-    rows = find(probe, probe)
+    rows = find(probe)
     assert rows is not None
-    assert rows.least in {4, 8}  # whichever is cheaper; which one that is does not matter here
-    assert (rows.most, rows.step) == (32, 1)
+    assert (rows.least, rows.most, rows.step) == (4, 32, 1)
+
+
+def test_a_lone_row_is_filled_up_to_the_cheapest_number():
+    rows = RowClass(2, 32, 2)
+    assert fillings(rows) == [2, 4, 8]
+    dear_pair = priced(rows, {2: 3.0, 4: 2.0, 8: 2.5}, free=1.6)
+    assert (dear_pair.least, dear_pair.cost) == (4, 1.25)
+    assert cheapest({1: 3.0, 2: 2.9, 4: 2.0, 8: 4.0}) == 4
+    assert cheapest({1: 3.0, 2: 2.9, 4: 3.1, 8: 4.0}) == 1
 
 
 def test_rows_come_in_the_steps_of_the_class():
@@ -102,7 +115,7 @@ def test_a_machine_that_does_not_repeat_itself_has_no_class():
     def probe(count: int, size: int) -> Tensor:
         return torch.full((count, 1), float(next(calls)))
 
-    assert find(probe, probe) is None
+    assert find(probe) is None
 
 
 def test_the_mode_that_applies_is_said(loaded):
@@ -122,15 +135,21 @@ def test_the_answer_is_remembered(loaded, tmp_path, monkeypatch):
     rows = loaded.shared_rows()
     (file,) = tmp_path.glob("rows/*.json")
     assert rows is not None
-    assert json.loads(file.read_text())["rows"]["least"] == rows.least
-    file.write_text(json.dumps({"rows": {"least": 3, "most": 5, "cost": 1.0}}))
+    question = "row counts that share bits"
+    assert json.loads(file.read_text())[question]["least"] == rows.least
+    file.write_text(json.dumps({question: {"least": 3, "most": 5, "cost": 1.0}}))
     assert loaded.shared_rows() == RowClass(3, 5)
 
 
 def test_a_batch_that_the_class_cannot_hold_is_refused(loaded):
     model = replace(loaded.model, rows=RowClass(1, 2))
+    prompt_BT = torch.ones(3, 4, dtype=torch.int64)
+    if isinstance(model.network, Lean):  # whose packed rows can be cut anywhere
+        context, _ = model.start(prompt_BT)
+        assert model.score(context, Draft(torch.ones(3, 2, dtype=torch.int64))).logits_BMV.shape[:2] == (3, 3)
+        return
     with pytest.raises(IncompatibleParts, match="not a batch of 3"):
-        model.start(torch.ones(3, 4, dtype=torch.int64))
+        model.start(prompt_BT)
 
 
 def test_the_probe_repeats_itself(loaded):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from decant.models import causal
+from decant.models import padded
+from decant.models.fast import mixing
 from decant.models.load import load
 from decant.models.loaded import Loaded
 from decant.types import PAD, Draft, Verdict
@@ -76,5 +77,6 @@ def test_the_planted_fault_shows(loaded, monkeypatch):
     """With all keys in one sum, the same comparison fails in float32 (in bfloat16 rounding hides most of it)."""
     if loaded.setting["dtype"] == "bfloat16":
         pytest.skip("rounding hides the order of summation from so small a model")
-    monkeypatch.setattr(causal, "FUSED", None)
+    monkeypatch.setattr(padded, "FUSED", None)
+    monkeypatch.setattr(mixing, "FUSED", None)
     assert differing(loaded, 20, 70, 1, seed=0)[0] > 0

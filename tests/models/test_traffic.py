@@ -8,11 +8,14 @@ import torch
 from decant.models.build import LlamaSpec, untrained
 from decant.models.cache import Store
 from decant.models.causal import Causal
+from decant.models.fast.lanes import Lanes
 from decant.models.fast.lean import Lean
 from decant.models.fast.reading import take
 from decant.models.linears import packable, steady
 from decant.models.load import load
-from decant.models.traffic import cache_bytes, read_bandwidth_gb_s, weight_bytes
+from decant.models.network import Cache
+from decant.models.padded import Padded
+from decant.models.traffic import read_bandwidth_gb_s
 from decant.types import Draft
 from tests.models.families import build
 
@@ -29,10 +32,14 @@ def table(network) -> int:
     return network.get_input_embeddings().weight.numel()
 
 
-def after_a_forward(model: Causal, batch: int = 1) -> Store:
+def weight_bytes(network) -> int:
+    return Padded.of(network, 64).weight_bytes()
+
+
+def after_a_forward(model: Causal, batch: int = 1) -> Cache:
     context, _ = model.start(torch.arange(1, 6).expand(batch, -1))
     model.score(context, Draft.nothing(batch))
-    return context.store
+    return context.cache
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "phi3"])
@@ -40,9 +47,9 @@ def test_a_lean_model_reads_what_the_model_it_came_from_reads(family):
     network = build(family)
     network.tie_weights()
     expected = weight_bytes(network)
-    lean = take(copy.deepcopy(network))
+    lean = take(copy.deepcopy(network), 64)
     assert isinstance(lean, Lean)
-    assert weight_bytes(lean) == expected > 0
+    assert lean.weight_bytes() == expected > 0
 
 
 def test_a_tied_table_is_read_once():
@@ -65,11 +72,11 @@ def test_positions_of_gpt2_are_a_table_too():
 def test_packed_weights_count_as_they_lie_in_memory():
     network = untrained(WIDE, 0)
     plain = FLOAT * parameters(network)
-    lean = take(copy.deepcopy(network))
+    lean = take(copy.deepcopy(network), 64)
     assert lean.packed == 1  # the head
     packed, _ = steady(network)
     assert packed == 1
-    assert weight_bytes(lean) == weight_bytes(network)
+    assert lean.weight_bytes() == weight_bytes(network)
     assert plain <= weight_bytes(network) <= 1.1 * plain
 
 
@@ -93,11 +100,12 @@ def test_a_row_is_sent_to_some_of_the_experts(family):
 )
 @pytest.mark.parametrize("batch", [1, 3])
 def test_what_a_token_costs_in_the_cache(family, values, batch):
-    assert cache_bytes(after_a_forward(load(build(family), exact="off").model, batch)) == FLOAT * values
+    assert after_a_forward(load(build(family), exact="off").model, batch).token_bytes() == FLOAT * values
 
 
 def test_an_empty_cache_costs_nothing():
-    assert cache_bytes(Store(3)) == 0
+    assert Store(3).token_bytes() == 0
+    assert Lanes.empty(2, (3, 2, 8), torch.zeros(1)).token_bytes() == 0
 
 
 def test_a_processor_is_measured_as_for_a_bug_report(monkeypatch):

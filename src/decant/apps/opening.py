@@ -27,7 +27,7 @@ class Opening:
     widen: str | None = None
     widen_draft: str | None = None
     layers: Literal["grow", "keep"] = "grow"
-    weights: Literal["auto", "int8"] = "auto"
+    weights: Literal["auto", "int8", "int4"] = "auto"
 
     def target(self, model: Any) -> Loaded:
         """The target; what is loaded already stays as it is."""

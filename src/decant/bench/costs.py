@@ -23,7 +23,7 @@ from decant.errors import BadInput, IncompatibleParts
 from decant.models.context import Context
 from decant.models.loaded import Loaded
 from decant.models.machine import machine
-from decant.models.traffic import cache_bytes, read_bandwidth_gb_s, weight_bytes
+from decant.models.traffic import read_bandwidth_gb_s
 from decant.types import Draft
 
 Progress = Callable[[int, int, str], None]
@@ -138,7 +138,7 @@ def run(
     pairs = [(batch, context) for batch in dict.fromkeys(grid.batches) for context in dict.fromkeys(grid.contexts)]
     passes = len(grid.tokens) * (grid.repeat + 1) + 1  # of a curve: the prefill, a warm-up, the repeats
     total, device = len(pairs) * passes, target.model.network.device
-    record = Record(target, grid, machine(), weight_bytes(target.model.network))
+    record = Record(target, grid, machine(), target.model.network.weight_bytes())
     record.bandwidths.append(read_bandwidth_gb_s(device))
     for number, (batch, context) in enumerate(pairs):
         tell = _teller(progress, number * passes, total, f"batch {batch}, context {context}")
@@ -184,7 +184,7 @@ def _measure(record: Record, batch: int, context: int, tokens: list[int], tell: 
         return _pass_ms(target, state, Draft(ids_BT[:, context : context + count - 1]), clock)
 
     ms = alternate({str(count): functools.partial(milliseconds, count) for count in tokens}, record.grid.repeat)
-    record.cached_token = cache_bytes(state.store)
+    record.cached_token = state.cache.token_bytes()
     cached = batch * context * record.cached_token
     record.curves.append(Curve(batch, context, cached, {count: ms[str(count)] for count in tokens}))
 

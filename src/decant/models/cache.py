@@ -4,6 +4,7 @@ Slot and position agree for committed tokens; node i of a draft lies in slot `le
 takes the rows that only fill a shape.
 """
 
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -90,9 +91,28 @@ class Store:
             layer.keys[request, :, run] = layer.keys[request][:, sources]  # an index copies: the two may overlap
             layer.values[request, :, run] = layer.values[request][:, sources]
 
-    def select(self, rows_R: Tensor) -> "Store":
-        """A copy that holds the requests `rows_R`."""
-        return self._like([(layer.keys[rows_R], layer.values[rows_R]) for layer in self._filled()], self.plan.capacity)
+    def owns(self) -> bool:
+        """Always: what is selected or joined is a copy."""
+        return True
+
+    def claim(self, cached: Sequence[int]) -> None:
+        """Nobody else writes here."""
+
+    def chunk(self, request: int, first: int, stop: int) -> None:
+        """Chunks are not shared here."""
+
+    def restore(self, request: int, first: int, rows: Tensor) -> None:
+        """Never asked for: there are no chunks."""
+        raise NotImplementedError
+
+    def token_bytes(self) -> int:
+        """Keys and values of one token; 0 where nothing was written yet."""
+        rows = [rows for layer in self._filled() for rows in (layer.keys, layer.values)]
+        return sum(rows[0, :, 0].numel() * rows.element_size() for rows in rows)
+
+    def select(self, rows: list[int]) -> "Store":
+        """A copy that holds the requests `rows`."""
+        return self._like([(layer.keys[rows], layer.values[rows]) for layer in self._filled()], self.plan.capacity)
 
     def join(self, other: "Store") -> "Store":
         """A copy that holds these requests, then the other's."""

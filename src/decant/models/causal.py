@@ -1,116 +1,60 @@
-"""Any transformers causal language model that takes a KV cache and a 4-D mask, behind `LanguageModel`.
+"""Causal language models behind `LanguageModel`: which rows are new, what is committed, what a draft's rows were.
 
 Chains and trees are scored in one forward; only nodes that were not scored yet for this context are computed, so a
-draft model may call `score` once a level.
+draft model may call `score` once a level. How rows are computed is the network's (`network.py`).
 """
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Any, final
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import PreTrainedModel
 
 from decant.errors import BadInput, IncompatibleParts
-from decant.models.attention import FUSED, KEYS, SPLIT, MaskForm, key_positions, sees
-from decant.models.cache import Store
 from decant.models.context import Context, Scored
-from decant.models.fast.lean import Lean
-from decant.models.linears import Filling
+from decant.models.network import Network, Outcome
+from decant.models.prefixes import Prefixes, prefix_key
 from decant.models.rows import RowClass
-from decant.numerics import ancestry, append
+from decant.models.spans import Span, Tree
+from decant.numerics import ancestry
 from decant.types import PAD, Draft, Scores, Taps, Verdict
 
-CHUNK = 256  # prompt tokens of one forward: bounds memory; the same for plain and drafted decoding, so bits agree
-WIDTH = 64  # slots read are a multiple of this: an odd tail makes attention slower
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Branches:
-    """Where rows of a tree differ from rows of a chain, whose position and last visible slot are their own slot.
-
-    last_BQ:    the last slot of the plain prefix that a row sees: its own, or the root's for the nodes of the tree.
-    node_BQN:   what a row sees of the tree's nodes, in slots length + i.
-    position_BN: positions of all nodes, scored in this forward or not.
-    """
-
-    position_BQ: Tensor
-    last_BQ: Tensor
-    node_BQN: Tensor
-    position_BN: Tensor
-
-    def cut(self, first: int, stop: int, fill: int) -> "Branches":
-        """Columns [first, stop), then `fill` more."""
-        ends = (0, fill)
-        return Branches(
-            pad(self.position_BQ[:, first:stop], ends),
-            pad(self.last_BQ[:, first:stop], ends, value=-1),
-            pad(self.node_BQN[:, first:stop], (0, 0, *ends)),
-            self.position_BN,
-        )
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Columns:
-    """New rows of one forward, Q a request. Slots are counted on the host; -1 marks rows that only fill the shape."""
-
-    ids_BQ: Tensor
-    slots: list[list[int]]
-    branches: Branches | None = None
-
-    def cut(self, first: int, stop: int, fill: int = 0) -> "Columns":
-        """Columns [first, stop), then `fill` rows that nobody reads."""
-        if first == fill == 0 and stop == len(self.slots[0]):
-            return self
-        branches = None if self.branches is None else self.branches.cut(first, stop, fill)
-        slots = [row[first:stop] + [-1] * fill for row in self.slots]
-        return Columns(pad(self.ids_BQ[:, first:stop], (0, fill)), slots, branches)
+CHUNK = 256  # prompt tokens of one forward: bounds memory; at fixed positions, so that bits do not depend on the prompt
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Causal:
-    """A `LanguageModel` over `network`: transformers' own, or a lean one with the same signature.
+    """A `LanguageModel` over `network`.
 
-    vocab:   logits a row; a draft model takes its target's.
-    context: positions that the network was made for.
-    layers:  layers that cache keys and values.
-    form:    how the architecture takes its mask.
-    trees:   whether the start-up check found that tree masks are obeyed.
-    rows:    the class of row counts that share bits; None where exactness is off.
-    filling: the switch of the linears that give too few rows other bits, where there are such linears.
-    fills:   whether linears and attention fill up too few rows: in exact mode, and while it is looked for.
+    vocab:  logits a row; a draft model takes its target's.
+    trees:  whether the start-up check found that tree masks are obeyed.
+    rows:   the class of row counts that share bits; None where exactness is off.
+    steady: whether forwards are those of exact mode: there, and while the class is looked for.
+    prefixes: chunks of prompts that others may begin with; None keeps none.
     """
 
-    network: PreTrainedModel | Lean
+    network: Network
     vocab: int
-    context: int
-    layers: int
-    form: MaskForm
     trees: bool = True
     rows: RowClass | None = None
-    filling: Filling | None = None
-    fills: bool = False
+    steady: bool = False
+    prefixes: Prefixes | None = None
 
     @classmethod
-    def over(cls, network: PreTrainedModel | Lean, context: int, filling: Filling | None = None) -> "Causal":
-        """With what the network's configuration says of it."""
-        config = network.config.get_text_config()
-        form = MaskForm.of(config, network.dtype)
-        return cls(network, config.vocab_size, context, config.num_hidden_layers, form, filling=filling)
+    def over(cls, network: Network) -> "Causal":
+        """With the vocabulary of the network's configuration."""
+        return cls(network, network.config.get_text_config().vocab_size)
 
     @property
-    def architecture(self) -> str:
-        """The name that transformers has for it."""
-        return self.network.architecture if isinstance(self.network, Lean) else type(self.network).__name__
+    def context(self) -> int:
+        """Positions that the network was made for."""
+        return self.network.positions
 
     def start(self, prompt_BT: Tensor, taps: Taps = Taps()) -> tuple[Context, Scores]:  # noqa: B008  (frozen)
-        """Cache prompt[:-1], chunk by chunk; rows of shorter requests fill slots that nobody reads yet.
+        """Cache prompt[:-1], chunk by chunk.
 
         Raises BadInput for an empty prompt or one longer than the context, IncompatibleParts for a batch that exact
         mode cannot hold.
@@ -120,180 +64,160 @@ class Causal:
             raise BadInput("an empty prompt: a language model needs at least one token to continue")
         if max(lengths) > self.context:
             raise BadInput(f"the prompt has {max(lengths)} tokens, but the model's context holds {self.context}")
-        if self.rows is not None and not self.rows.holds(len(lengths)):
+        if self.rows is not None and not self.network.holds(self.rows, len(lengths)):
             raise IncompatibleParts(
                 f"exact mode holds {self.rows.most} rows on this machine, not a batch of {len(lengths)}; "
                 f"take a smaller --batch or --exact off"
             )
-        context = Context(prompt_BT, lengths, tuple(n - 1 for n in lengths), Store(self.layers), [None], 0, taps)
-        last = max(lengths) - 1
-        parts = [self._prefill(context, first, min(first + CHUNK, last)) for first in range(0, last, CHUNK)]
-        return context, _along_rows(parts) if parts else self._no_scores(prompt_BT)
+        context = Context.of(prompt_BT, lengths, self.network.cache(len(lengths)), taps)
+        firsts = range(0, max(lengths) - 1, CHUNK)
+        return context, self._start_scores(context, [self._prefill(context, first) for first in firsts])
 
     def score(self, context: Context, draft: Draft) -> Scores:
         """Row 0 follows the root, row i + 1 follows node i."""
-        known = context.memory[0]
-        if known is not None and known.version == context.version and known.prefix_of(draft):
-            scores, done = known.scores, known.tokens_BN.shape[1]
-            if done < draft.tokens_BN.shape[1]:
-                columns = self._columns(context, draft)
-                new = columns.cut(len(columns.slots[0]) - draft.tokens_BN.shape[1] + done, len(columns.slots[0]))
-                scores = _along_rows([scores, self._blocks(context, new)])
-        else:
-            columns = self._columns(context, draft)
-            pending = len(columns.slots[0]) - 1 - draft.tokens_BN.shape[1]
-            scores = self._blocks(context, columns)
-            scores = _map_rows(scores, lambda rows: rows[:, pending:]) if pending else scores
-        context.memory[0] = Scored(context.version, draft.tokens_BN, draft.parents_BN, scores)
-        return scores
+        known = context.scored
+        if known is not None and not known.prefix_of(draft):
+            known = None
+        if known is None or known.nodes < draft.tokens_BN.shape[1]:
+            new = self._scored(context, draft, None if known is None else known.nodes)
+            scores = new if known is None else _along_rows(known.scores, new)
+            known = Scored(context.version, draft.tokens_BN, draft.parents_BN, scores)
+            context.memory[0] = known
+        return known.scores
 
     def commit(self, context: Context, verdict: Verdict) -> Context:
         """Keep the accepted path; what was never scored stays pending."""
-        known = context.memory[0]
-        scored = known.tokens_BN.shape[1] if known is not None and known.version == context.version else None
+        known = context.scored
         paths = verdict.nodes_BC.tolist()  # sync: slots are counted on the host
         new = verdict.committed_B.tolist()
         cached = list(context.cached)
         for request, (path, length, more) in enumerate(zip(paths, context.lengths, new, strict=True)):
-            if scored is None:
-                continue
-            stop = next((i for i, node in enumerate(path) if node == PAD or node >= scored), len(path))
+            if known is None:
+                break
+            stop = next((i for i, node in enumerate(path) if node == PAD or node >= known.nodes), len(path))
             if path[:stop] != list(range(stop)):
-                context.store.move(request, [length + node for node in path[:stop]], length)
+                context.cache.move(request, [length + node for node in path[:stop]], length)
             cached[request] = length + min(stop, more - 1)
-        context.memory[0] = None
-        return replace(
-            context,
-            tokens_BT=_appended(context, verdict.tokens_BC, new),
-            lengths=tuple(n + more for n, more in zip(context.lengths, new, strict=True)),
-            cached=tuple(cached),
-            version=context.version + 1,
-        )
+        return context.followed_by(verdict, new, cached)
 
     def tokens(self, context: Context) -> Tensor:
         """tokens_BT: prompt and committed ids, right-padded with PAD."""
         return context.tokens_BT
 
-    def _no_scores(self, prompt_BT: Tensor) -> Scores:
-        return Scores(torch.empty(len(prompt_BT), 0, self.vocab, device=prompt_BT.device))
-
-    def _prefill(self, context: Context, first: int, stop: int) -> Scores:
-        """Positions [first, stop) of every prompt; any number of rows, since plain and drafted decoding share it."""
-        columns = Columns(context.tokens_BT[:, first:stop], [list(range(first, stop))] * len(context.lengths))
-        taps = context.taps
-        out = self._forward(context, columns, prefill=True, logits=taps.logits or taps.top > 0)
-        top_BQK = None
-        if taps.top:
-            slot_Q = torch.arange(first, stop, device=context.tokens_BT.device)
-            real_BQ = slot_Q < torch.tensor(context.cached, device=slot_Q.device)[:, None]
-            top_BQK = out.logits_BMV.topk(taps.top, dim=-1).indices.where(real_BQ[..., None], PAD)
-        return Scores(out.logits_BMV if taps.logits else out.logits_BMV[:, :0], out.hidden_BMD, top_BQK)
-
-    def _columns(self, context: Context, draft: Draft) -> Columns:
-        """Pending tokens, right-aligned (filling rows come first where others have more pending), root and nodes."""
-        tokens_BT, nodes = context.tokens_BT, draft.tokens_BN.shape[1]
-        pending = max(n - 1 - done for n, done in zip(context.lengths, context.cached, strict=True))
-        slots = [
-            [slot if slot >= done else -1 for slot in range(n - 1 - pending, n + nodes)]
-            for n, done in zip(context.lengths, context.cached, strict=True)
+    def _prefill(self, context: Context, first: int) -> list[Scores]:
+        """One chunk of every prompt; what was tapped of each request's rows, without B."""
+        cache, taps = context.cache, context.taps
+        spans = [
+            Span(request, first, ids_T[first : max(first, min(first + CHUNK, length - 1))], length)
+            for request, (ids_T, length) in enumerate(zip(context.tokens_BT, context.lengths, strict=True))
         ]
-        before_BQ = torch.tensor([row[: pending + 1] for row in slots], device=tokens_BT.device)
-        ids_BQ = torch.cat([tokens_BT.gather(1, before_BQ.clamp_min(0)), draft.tokens_BN], 1)
-        if draft.parents_BN is None or not nodes:
-            return Columns(ids_BQ, slots)
-        length_B1 = torch.tensor(context.lengths, device=tokens_BT.device)[:, None]
-        sees_BMM = ancestry(draft.parents_BN)
-        position_BN = length_B1 - 2 + sees_BMM[:, 1:].sum(-1)  # a row sees the root, its ancestors and itself
-        branches = Branches(
-            torch.cat([before_BQ, position_BN], 1),
-            torch.cat([before_BQ, (length_B1 - 1).expand_as(position_BN)], 1),
-            pad(sees_BMM[:, 1:, 1:], (0, 0, pending + 1, 0)),
-            position_BN,
+        # Only whole chunks are shared; None: one that is not, or a request without rows here.
+        keys = [
+            prefix_key(context.tokens_BT[span.request, : span.stop], taps) if span.count == CHUNK else None
+            for span in spans
+        ]
+        found = [self.prefixes.find(key) if self.prefixes and key else None for key in keys]
+        new = [span if chunk is None else span.cut(0, 0) for span, chunk in zip(spans, found, strict=True)]
+        for span, chunk in zip(spans, found, strict=True):
+            if chunk is not None:
+                cache.restore(span.request, first, chunk.rows_L2KSW)
+        out = self.network.prefill(cache, new, taps.layers, taps.logits or taps.top > 0)
+        said = [_tapped(part, taps, self.vocab) for part in _apart(out, [span.count for span in new])]
+        for span, key, part in zip(new, keys, said, strict=True):
+            if self.prefixes and key and span.count:
+                self.prefixes.keep(key, cache.chunk(span.request, first, span.stop), part)
+        return [part if chunk is None else chunk.tapped for part, chunk in zip(said, found, strict=True)]
+
+    def _start_scores(self, context: Context, chunks: list[list[Scores]]) -> Scores:
+        """What was tapped of all prompts, [B, T - 1, ...]."""
+        taps, most, batch = context.taps, max(context.lengths) - 1, len(context.lengths)
+        nothing_B0V = torch.empty(batch, 0, self.vocab, device=context.tokens_BT.device)
+
+        def stacked(name: str, value: int = 0) -> Tensor:
+            requests = [
+                torch.cat([getattr(said[request], name) for said in chunks]) for request in range(len(nothing_B0V))
+            ]
+            return torch.stack([pad(rows, (0, 0, 0, most - len(rows)), value=value) for rows in requests])
+
+        return Scores(
+            stacked("logits_BMV") if taps.logits and most else nothing_B0V,
+            stacked("hidden_BMD") if taps.layers and most else None,
+            stacked("top_BMK", PAD) if taps.top and most else None,
         )
-        return Columns(ids_BQ, slots, branches)
 
-    def _blocks(self, context: Context, columns: Columns) -> Scores:
-        """Forwards whose row counts lie in the class that shares bits: columns in blocks, each filled up if short."""
-        if self.rows is None:
-            return self._forward(context, columns)
-        batch, count = columns.ids_BQ.shape
-        block = self.rows.columns(batch)
-        parts = []
-        for first in range(0, count, block):
-            real = min(block, count - first)
-            scores = self._forward(context, columns.cut(first, first + real, self.rows.fill(batch, real) - real))
-            parts.append(_map_rows(scores, lambda rows, real=real: rows[:, :real]))
-        return _along_rows(parts)
-
-    def _forward(self, context: Context, columns: Columns, prefill: bool = False, logits: bool = True) -> Scores:
-        """One forward over the cache: write the rows into their slots, read every slot that a row may see."""
-        network, taps, plan, slots = self.network, context.taps, context.store.plan, columns.slots
-        branches, device = columns.branches, columns.ids_BQ.device
-        nodes = 0 if branches is None else branches.position_BN.shape[1]
-        reach = max(max(map(max, slots)) + 1, max(context.lengths) + nodes if nodes else 0)
-        split = self.fills and not prefill and FUSED is not None and device.type == "cpu"
-        grain = KEYS if split else WIDTH
-        plan.width = reach = -(-reach // grain) * grain
-        context.store.reserve(reach)
-        run = list(range(slots[0][0], slots[0][0] + len(slots[0])))
-        plan.start = run[0] if run[0] >= 0 and all(row == run for row in slots) else None
-        slot_BQ = torch.tensor(slots, device=device)
-        plan.slot_BQ = slot_BQ.where(slot_BQ >= 0, plan.capacity) if plan.start is None else None
-        slot_W = torch.arange(reach, device=device)
-        if branches is None:
-            position_BQ, key_BW = slot_BQ, slot_W.expand(len(slots), -1)
-            allow_BQW = slot_W <= slot_BQ[..., None]
+    def _scored(self, context: Context, draft: Draft, done: int | None) -> Scores:
+        """The rows of the root and all nodes; or of the nodes from `done` on."""
+        context.cache.claim(context.cached)
+        spans = self._spans(context, draft, done)
+        out = self.network.score(context.cache, spans, context.taps.layers, self.rows, self.steady)
+        counts, width = [span.count for span in spans], draft.tokens_BN.shape[1]
+        if done is None:
+            behind = [length - 1 - span.first for length, span in zip(context.lengths, spans, strict=True)]
         else:
-            length_B = torch.tensor(context.lengths, device=device)
-            position_BQ, key_BW = branches.position_BQ, key_positions(slot_W, branches.position_BN, length_B)
-            allow_BQW = sees(slot_W, branches.last_BQ, branches.node_BQN, length_B)
-        if self.filling is not None:
-            self.filling.on = self.fills
-        mask = self.form.argument(allow_BQW, position_BQ, key_BW)
-        with SPLIT.during(position_BQ, context.lengths, slots, nodes) if split else nullcontext():
-            out: Any = network(
-                input_ids=columns.ids_BQ.clamp_min(0),
-                attention_mask=mask,
-                # Rows behind the context's end are scored at its last position: they are cut before anybody sees them.
-                position_ids=position_BQ.clamp(0, self.context - 1),
-                past_key_values=context.store.cache,
-                use_cache=True,
-                output_hidden_states=bool(taps.layers),
-                logits_to_keep=1 if prefill and not logits else 0,
-            )
-        hidden = torch.cat([out.hidden_states[layer] for layer in taps.layers], -1) if taps.layers else None
-        return Scores(_resized(out.logits if logits else out.logits[:, :0], self.vocab), hidden)
+            behind = [0] * len(spans)
+        width += 1 if done is None else -done
+        logits_BMV = _resized(_on_grid(out.logits_RV, counts, behind, width), self.vocab)
+        return Scores(logits_BMV, None if out.hidden_RD is None else _on_grid(out.hidden_RD, counts, behind, width))
+
+    def _spans(self, context: Context, draft: Draft, done: int | None) -> list[Span]:
+        """Pending tokens, the root and all nodes; or, where `done` nodes were scored before, the rest of them."""
+        batch, nodes = draft.tokens_BN.shape
+        present = [nodes] * batch
+        if batch > 1:  # sync: trailing absent nodes cost a row each
+            there = (draft.tokens_BN != PAD).tolist()
+            present = [max((node + 1 for node, real in enumerate(row) if real), default=0) for row in there]
+        trees: list[Tree | None] = [None] * batch
+        if draft.parents_BN is not None and nodes:
+            sees_BMM = ancestry(draft.parents_BN).cpu()  # sync: masks are made on the host
+            depth_BN = sees_BMM[:, 1:].sum(-1) - 1
+            trees = [
+                Tree(sees_MM[1:, 1:], length - 1 + depth_N)
+                for sees_MM, depth_N, length in zip(sees_BMM, depth_BN, context.lengths, strict=True)
+            ]
+        spans: list[Span] = []
+        for request, (length, cached, count) in enumerate(zip(context.lengths, context.cached, present, strict=True)):
+            nodes_N = draft.tokens_BN[request, done or 0 : max(done or 0, count)]
+            ids_Q = nodes_N if done is not None else torch.cat([context.tokens_BT[request, cached:length], nodes_N])
+            first = cached if done is None else length + done
+            spans.append(Span(request, first, ids_Q, length, trees[request]))
+        return spans
 
 
-def _appended(context: Context, new_BC: Tensor, counts: list[int]) -> Tensor:
-    """The context's tokens and what was committed; without padding anywhere there is nothing to sort."""
-    width, more = context.tokens_BT.shape[1], new_BC.shape[1]
-    if min(counts) == more and min(context.lengths) == width:
-        return torch.cat([context.tokens_BT, new_BC], 1)
-    return append(context.tokens_BT, new_BC)
+def _tapped(out: Outcome, taps: Taps, vocab: int) -> Scores:
+    """Of one request's rows: what is asked for, no more."""
+    logits_RV = _resized(out.logits_RV, vocab) if taps.logits or taps.top else out.logits_RV
+    return Scores(logits_RV, out.hidden_RD, logits_RV.topk(taps.top, dim=-1).indices if taps.top else None)
 
 
-def _resized(logits_BQV: Tensor, vocab: int) -> Tensor:
+def _apart(out: Outcome, counts: list[int]) -> list[Outcome]:
+    """The rows of each request."""
+    logits = out.logits_RV.split(counts)
+    hidden = [None] * len(counts) if out.hidden_RD is None else out.hidden_RD.split(counts)
+    return [Outcome(*pair) for pair in zip(logits, hidden, strict=True)]
+
+
+def _on_grid(rows_RX: Tensor, counts: list[int], behind: list[int], width: int) -> Tensor:
+    """rows_BMX: `width` rows of each request, from row `behind` of its own on. What is missing repeats another row."""
+    if len(counts) == 1:
+        return rows_RX[None, behind[0] :]
+    if not len(rows_RX):
+        return rows_RX.new_zeros(len(counts), width, rows_RX.shape[1])
+    offsets = accumulate([0, *counts[:-1]])
+    index = [
+        [first + min(skip + row, count - 1) for row in range(width)]
+        for first, count, skip in zip(offsets, counts, behind, strict=True)
+    ]
+    return rows_RX[torch.tensor(index, device=rows_RX.device).clamp(0, len(rows_RX) - 1)]
+
+
+def _resized(logits_XV: Tensor, vocab: int) -> Tensor:
     """Pairs of one tokenizer may pad their vocabularies differently: what the other lacks can never be said."""
-    if logits_BQV.shape[-1] == vocab:
-        return logits_BQV
-    return pad(logits_BQV, (0, vocab - logits_BQV.shape[-1]), value=-torch.inf)  # a negative width cuts
+    if logits_XV.shape[-1] == vocab:
+        return logits_XV
+    return pad(logits_XV, (0, vocab - logits_XV.shape[-1]), value=-torch.inf)  # a negative width cuts
 
 
-def _map_rows(scores: Scores, on_rows: Callable[[Tensor], Tensor]) -> Scores:
-    """Apply to each tensor that leads with B, M."""
-    hidden = scores.hidden_BMD
-    return Scores(on_rows(scores.logits_BMV), None if hidden is None else on_rows(hidden))
-
-
-def _along_rows(parts: list[Scores]) -> Scores:
-    """Blocks of rows, one behind the other."""
-    if len(parts) == 1:
-        return parts[0]
-    hidden = [part.hidden_BMD for part in parts if part.hidden_BMD is not None]
-    top = [part.top_BMK for part in parts if part.top_BMK is not None]
-    return Scores(
-        torch.cat([part.logits_BMV for part in parts], 1),
-        torch.cat(hidden, 1) if hidden else None,
-        torch.cat(top, 1) if top else None,
-    )
+def _along_rows(one: Scores, two: Scores) -> Scores:
+    """Rows of one draft, scored at two times."""
+    hidden = [part.hidden_BMD for part in (one, two) if part.hidden_BMD is not None]
+    return Scores(torch.cat([one.logits_BMV, two.logits_BMV], 1), torch.cat(hidden, 1) if hidden else None)

@@ -1,18 +1,21 @@
 """What a freshly loaded model is asked before it is trusted: does it obey tree masks, and which rows share bits?"""
 
+import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from decant.errors import IncompatibleParts
 from decant.models.causal import Causal
-from decant.models.fast.lean import Lean
 from decant.models.rows import Probe, RowClass
 from decant.types import Draft, Verdict
 
 Exact = Literal["auto", "on", "off"]
+K = TypeVar("K")
+REPEATS = 12
 FREE = 1.2  # `auto` switches exact mode on where a forward of the class costs at most this much more than one row
 
 
@@ -30,10 +33,10 @@ def obeys_trees(model: Causal) -> bool:
         chain = model.score(model.start(root)[0], Draft(tree.tokens_BN[:, [0, 2]])).logits_BMV
         paths = [[a], [b], [a, c], [b, d]]
         fresh = [_last(model, torch.cat([root, root.new_tensor([path])], 1)) for path in paths]
-        slack = (0.02 if _coarse(model) else 1e-3) * fresh[0].abs().max()
+        slack = (0.02 if model.network.coarse else 1e-3) * fresh[0].abs().max()
         if not torch.allclose(chain[0, 2], fresh[2], rtol=0, atol=float(slack)):
             raise IncompatibleParts(
-                f"{model.architecture} gives other logits behind its cache than for a fresh prompt; "
+                f"{model.network.architecture} gives other logits behind its cache than for a fresh prompt; "
                 f"decant decodes only models whose attention reads a KV cache and a 4-D mask"
             )
         branched = model.score(model.start(root)[0], tree).logits_BMV[0, 1:]
@@ -59,13 +62,27 @@ def chain_probe(model: Causal) -> Probe:
     return probe
 
 
+def lone_seconds(models: Mapping[K, Causal]) -> dict[K, float]:
+    """What each takes over one token, the best of REPEATS, in turns."""
+    found: dict[K, list[float]] = {name: [] for name in models}
+    with torch.inference_mode():
+        contexts = {name: model.start(_ids(model, 64))[0] for name, model in models.items()}
+        for _ in range(REPEATS + 1):  # the first is a warm-up, and never the best
+            for name, model in models.items():
+                contexts[name].memory[0] = None
+                begin = time.perf_counter()
+                model.score(contexts[name], Draft.nothing(1, model.network.device))
+                found[name].append(time.perf_counter() - begin)
+    return {name: min(seconds) for name, seconds in found.items()}
+
+
 def settle(model: Causal, exact: Exact, rows: RowClass | None) -> tuple[Causal, str]:
     """The model in the mode asked for, and a sentence that says which mode applies and why.
 
     Raises IncompatibleParts when exactness was demanded and cannot be had.
     """
     kind = str(model.network.dtype).removeprefix("torch.")
-    off = replace(model, rows=None, fills=False)
+    off = replace(model, rows=None, steady=False)
     if exact == "off":
         return off, "exact mode is off by request: equal up to rounding only"
     if rows is None:
@@ -75,13 +92,8 @@ def settle(model: Causal, exact: Exact, rows: RowClass | None) -> tuple[Causal, 
     span = f"forwards of {rows} share bits in {kind}"
     price = f"a token decoded alone costs {rows.cost:.2f}x"
     if exact == "on" or rows.cost <= FREE:
-        return replace(model, rows=rows, fills=True), f"exact mode is on: {span}; {price}"
+        return replace(model, rows=rows, steady=True), f"exact mode is on: {span}; {price}"
     return off, f"exact mode is off ({price} with it; --exact on insists): equal up to rounding only"
-
-
-def _coarse(model: Causal) -> bool:
-    network = model.network
-    return network.coarse if isinstance(network, Lean) else network.dtype != torch.float32
 
 
 def _ids(model: Causal, count: int) -> Tensor:

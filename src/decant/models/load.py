@@ -4,25 +4,29 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from decant.errors import BadInput, DecantError, IncompatibleParts
+from decant.models import rounded
 from decant.models.attention import NAME as FUSED
 from decant.models.causal import Causal
 from decant.models.check import Exact, obeys_trees, settle
-from decant.models.fast.int8 import Int8, multiplies
-from decant.models.fast.products import product
+from decant.models.fast.int4 import InInt4, unpacks
+from decant.models.fast.int8 import InInt8, multiplies
+from decant.models.fast.products import AsStored, Layout
 from decant.models.fast.reading import take, why_not
 from decant.models.linears import steady
 from decant.models.loaded import Loaded
 from decant.models.machine import instruction_sets
+from decant.models.padded import Padded
 from decant.models.widen import widen as enlarge
 
 HOUSE = Path(__file__).parents[1] / "house"  # found by its path: models never import the house
-WEIGHTS = ("auto", "int8")
+Rounding = Literal["auto", "int8", "int4"]
+WEIGHTS: tuple[str, ...] = get_args(Rounding)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -38,7 +42,7 @@ def load(
     widen: str | None = None,
     layers: Literal["grow", "keep"] = "grow",
     lean: bool = True,
-    weights: Literal["auto", "int8"] = "auto",
+    weights: Rounding = "auto",
 ) -> Loaded:
     """Load a causal language model for decoding.
 
@@ -47,15 +51,17 @@ def load(
     dtype:  auto is config.json's. Safetensors only, never pickle.
     exact:  auto is on where it costs at most 20 % (`models/check.py`).
     lean:   run the families of `models/fast/reading.py` through decant's own forward pass; False: through transformers.
-    weights: auto is as stored. int8 (CPU, the families of `lean`) rounds every matrix but the embedding: half the bytes
-        of bfloat16, but another model; benchmarks/weights.py measures what it unlearns. dtype is the activations'.
+    weights: auto is as stored, which is int8 in a folder of `decant export`. int8 (CPU, the families of `lean`) rounds
+        every matrix but the embedding: half the bytes of bfloat16, but another model. int4: a third of them, and a
+        worse model; the output matrix in eight bits, matrices that are not whole groups of 32 inputs and blocks of 16
+        outputs as stored. benchmarks/weights.py measures what each unlearns. dtype is the activations'.
     widen:  a parameter count such as "0.4B": enlarge without changing what the model says, to measure costs.
     Raises BadInput for what the user can mend, IncompatibleParts for a model that cannot be decoded here.
     """
     if dtype not in {"auto", *DTYPES}:
         raise BadInput(f"dtype {dtype!r} is unknown; take auto, {', '.join(DTYPES)}")
     if weights not in WEIGHTS:
-        raise BadInput(f"weights {weights!r} are unknown; take {' or '.join(WEIGHTS)}")
+        raise BadInput(f"weights {weights!r} are unknown; take {', '.join(WEIGHTS[:-1])} or {WEIGHTS[-1]}")
     place = _device(device)
     if isinstance(model, PreTrainedModel):
         name, network, folder = model.config.name_or_path or type(model).__name__, model.eval(), None
@@ -66,8 +72,9 @@ def load(
         tokenizer = tokenizer or _tokenizer(folder, revision, trust_remote_code)
     _refuse_stateful(network)
     ours = not isinstance(model, PreTrainedModel)
-    if weights == "int8":
-        _refuse_int8(network, place, ours and lean)
+    weights = _settled(weights, name, network, widen)
+    if weights != "auto":
+        _refuse_rounding(weights, network, place, ours and lean)
     if widen is not None:
         network = enlarge(network, widen, layers=layers)
     parameters = sum(weight.numel() for weight in network.parameters())
@@ -75,17 +82,17 @@ def load(
     if not dense and exact == "on":
         network.set_experts_implementation("batched_mm")  # every expert sees every row, so row counts do not matter
     ends, defaults, positions = _ends(network, tokenizer), _defaults(network), _positions(network)
-    packed, filling, runs = 0, None, network
+    packed, filling, runs = 0, None, None
     if ours:
         network = network.eval().requires_grad_(False)
         torch.nn.Module.to(network, place)
         if lean and why_not(network) is None:
-            runs = take(network, Int8.of if weights == "int8" else product)
+            runs = take(network, positions, *_layouts(weights, network.dtype))
             packed = runs.packed
         else:
             _fuse_attention(network)
             packed, filling = steady(network)
-    causal = Causal.over(runs, positions, filling)
+    causal = Causal.over(runs or Padded.of(network, positions, filling))
     causal = replace(causal, trees=obeys_trees(causal))
     loaded = Loaded(
         name=name,
@@ -96,21 +103,31 @@ def load(
         draft=_named_draft(folder),
         exact_note="",
         setting={
-            "dtype": str(runs.dtype).removeprefix("torch."),
-            "weights": str(runs.dtype).removeprefix("torch.") if weights == "auto" else weights,
+            "dtype": str(network.dtype).removeprefix("torch."),
+            "weights": str(network.dtype).removeprefix("torch.") if weights == "auto" else weights,
             "packed": packed,
             "widen": widen,
             "parameters": parameters,
         },
     )
+    loaded = loaded.tuned()
     if not dense and exact == "auto":
         note = (
             "exact mode is off: in a mixture of experts the rows that an expert sees vary; --exact on runs every expert"
         )
         return replace(loaded, exact_note=note)
     rows = None if exact == "off" else loaded.shared_rows()
-    causal, note = settle(causal, exact, rows)
+    causal, note = settle(loaded.model, exact, rows)
     return replace(loaded, model=causal, exact_note=note)
+
+
+def stored(
+    model: str, revision: str | None = None, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+    """A model as transformers reads it, in its own types, and its tokenizer. Raises BadInput."""
+    folder = _find(model)
+    network = _read(folder, "auto", revision, trust_remote_code)
+    return network, _tokenizer(folder, revision, trust_remote_code)
 
 
 def _find(name: str) -> str:
@@ -152,6 +169,8 @@ def _refuse_broken(folder: Path, name: str) -> None:
 def _read(name: str, dtype: str, revision: str | None, trust_remote_code: bool) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+        if rounded.is_rounded(config):
+            return rounded.read(name, config, "auto" if dtype == "auto" else DTYPES[dtype], revision)
         return AutoModelForCausalLM.from_pretrained(
             name,
             config=config,
@@ -187,19 +206,38 @@ def _refuse_stateful(network: PreTrainedModel) -> None:
         )
 
 
-def _refuse_int8(network: PreTrainedModel, place: torch.device, lean: bool) -> None:
-    """Eight-bit weights are read by our own forward pass alone, on CPUs that multiply them."""
+def _layouts(weights: str, dtype: torch.dtype) -> tuple[Layout, Layout]:
+    """Of all matrices but the last, and of that one."""
+    if weights == "auto":
+        return AsStored(), AsStored()
+    return InInt8(dtype) if weights == "int8" else InInt4(dtype), InInt8(dtype)
+
+
+def _refuse_rounding(weights: str, network: PreTrainedModel, place: torch.device, lean: bool) -> None:
+    """Rounded weights are read by our own forward pass alone, on CPUs that multiply them."""
+    instead = "the model it was made from" if rounded.holds(network) else "weights auto"
     reason = why_not(network) if lean else f"this {type(network).__name__} runs through transformers"
     if reason is not None:
-        raise BadInput(f"int8 weights are for decant's own forward pass, but {reason}; take weights auto")
+        raise BadInput(f"{weights} weights are for decant's own forward pass, but {reason}; take {instead}")
     if place.type != "cpu":
-        raise IncompatibleParts(f"int8 weights are multiplied on CPUs, not {place}; take device cpu, or weights auto")
-    if not multiplies():
+        raise IncompatibleParts(f"{weights} weights are multiplied on CPUs, not {place}; take device cpu, or {instead}")
+    if not multiplies() or (weights == "int4" and not unpacks()):
         raise IncompatibleParts(
-            f"int8 weights need torch with oneDNN and a CPU with VNNI or AMX; torch {torch.__version__} on this one "
-            f"({', '.join(instruction_sets()) or 'no vector extensions that it names'}) does not multiply them; take "
-            f"weights auto"
+            f"{weights} weights need torch with oneDNN and a CPU with VNNI or AMX; torch {torch.__version__} on this "
+            f"one ({', '.join(instruction_sets()) or 'no vector extensions that it names'}) does not multiply them; "
+            f"take {instead}"
         )
+
+
+def _settled(weights: Rounding, name: str, network: PreTrainedModel, widen: str | None) -> Rounding:
+    """What was asked for, or what a folder of rounded weights is."""
+    if not rounded.holds(network):
+        return weights
+    if weights == "int4":
+        raise BadInput(f"{name} holds int8 weights already; take weights auto, or int4 of the model it was made from")
+    if widen is not None:
+        raise BadInput(f"{name} holds int8 weights, which cannot be widened; widen the model it was made from")
+    return "int8"
 
 
 def _fuse_attention(network: PreTrainedModel) -> None:

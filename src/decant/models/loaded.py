@@ -1,7 +1,7 @@
 """A model that is ready to decode, with its tokenizer and what its folder says of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, final
 
 import torch
@@ -9,11 +9,12 @@ from transformers import PreTrainedTokenizerBase
 
 from decant.errors import BadInput
 from decant.models.causal import Causal
-from decant.models.check import chain_probe, settle
+from decant.models.check import chain_probe, lone_seconds, settle
 from decant.models.fast.lean import Lean
 from decant.models.machine import fast_bfloat16, instruction_sets
-from decant.models.rows import PROBE, RowClass, remembered, widths
+from decant.models.rows import PROBE, RowClass, cheapest, fillings, find, priced, remembered, whole
 
+LARGE = 2**26  # bytes of weights: in a smaller model rows that nobody reads cost more than they save
 TAIL = 8  # prompt tokens that keep the first output token's leading space and byte sequences right
 
 
@@ -73,11 +74,31 @@ class Loaded:
 
     def shared_rows(self) -> RowClass | None:
         """The row counts that share bits, measured once for each machine, shape, dtype and thread count."""
-        steady, free = (chain_probe(replace(self.model, rows=None, fills=fills)) for fills in (True, False))
+        model = replace(self.model, rows=None, steady=True)
+
+        def find_out() -> dict[str, Any] | None:
+            rows = find(chain_probe(model), whole(model.network.loops))
+            if rows is None:
+                return None
+            filled = {size: replace(model, rows=replace(rows, least=size)) for size in fillings(rows)}
+            seconds = lone_seconds({**filled, 0: replace(model, steady=False)})
+            return asdict(priced(rows, seconds, seconds.pop(0)))
+
+        found = remembered(self._fingerprint(), "row counts that share bits", find_out)
+        return found and RowClass(**found)
+
+    def tuned(self) -> "Loaded":
+        """With lone rows filled up to the cheapest number outside exact mode, measured as often."""
         network = self.model.network
-        on_cpu = network.device.type == "cpu"
-        loops = network.widths if isinstance(network, Lean) else widths(network)
-        return remembered(self._fingerprint(), steady, free, loops if on_cpu else ())
+        if not isinstance(network, Lean) or network.device.type != "cpu" or network.weight_bytes() < LARGE:
+            return self
+
+        def find_out() -> int:
+            networks = {size: replace(network, lone=size) for size in fillings()}
+            return cheapest(lone_seconds({size: replace(self.model, network=one) for size, one in networks.items()}))
+
+        lone = remembered(self._fingerprint(), "the cheapest row count", find_out)
+        return replace(self, model=replace(self.model, network=replace(network, lone=lone)))
 
     def same_tokenizer(self, other: "Loaded") -> bool:
         """Whether both spell every text with the same ids."""
@@ -90,7 +111,7 @@ class Loaded:
         rows = self.model.rows
         return {
             "name": self.name,
-            "architecture": self.model.architecture,
+            "architecture": self.model.network.architecture,
             "parameters": self.setting["parameters"],
             "dtype": self.setting["dtype"],
             "weights": self.setting["weights"],

@@ -11,11 +11,10 @@ import json
 import logging
 import math
 import os
-import time
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -24,9 +23,10 @@ from transformers import PreTrainedModel
 LOG = logging.getLogger(__name__)
 REFERENCE = 16
 CANDIDATES = (*range(1, 21), 24, 28, 31, 32, 48, 64)  # every size up to 20: kernels have tails of their own
-PROBE = 3  # raised when the probe changes, so that what older ones found is forgotten
+PROBE = 4  # raised when the probe changes, so that what older ones found is forgotten
 FEW = (2, 4, 8)
 STEPS = (1, 2, 4, 8, 16)
+WORTH = 0.95  # a lone row is filled up where that is at least so much cheaper
 GRAIN = 32768  # at::internal::GRAIN_SIZE: elementwise loops over more values are cut in equal parts, one a thread
 
 
@@ -75,10 +75,10 @@ Probe = Callable[[int, int], Tensor]
 """(rows, columns in a forward) -> the logits [rows, V] of one fixed chain, scored in forwards of that many columns."""
 
 
-def find(probe: Probe, free: Probe, whole: Callable[[int], bool] = lambda rows: True) -> RowClass | None:
+def find(probe: Probe, whole: Callable[[int], bool] = lambda rows: True) -> RowClass | None:
     """The class around 16 rows; None where not even 16 rows agree with themselves.
 
-    probe: of the model as exact mode runs it; free: of the model without. whole: what is known of a row count.
+    whole: what is known of a row count.
 
     The first rows of a chain of 64 are scored in blocks of each candidate size and compared, bit by bit, with blocks
     of 16; caches are written by the same forwards, so a difference in any layer shows.
@@ -93,11 +93,22 @@ def find(probe: Probe, free: Probe, whole: Callable[[int], bool] = lambda rows: 
             good.remove(size)
     classes = [_around(good, step) for step in STEPS]
     # The fewest rows for a lone token; then room for long drafts; `min` keeps the smallest step of equals.
-    best = min(classes, key=lambda rows: (rows.least, -rows.most))
-    # A lone token may be cheaper with rows that nobody reads beside it: kernels are tuned for several.
-    seconds = {size: _seconds(probe, size) for size in (best.least, *FEW) if best.has(size)}
-    least, one = min(seconds, key=seconds.__getitem__), _seconds(free, 1)
-    return replace(best, least=least, cost=round(seconds[least] / one, 2) if one > 0 else 1.0)
+    return min(classes, key=lambda rows: (rows.least, -rows.most))
+
+
+def priced(rows: RowClass, seconds: Mapping[int, float], free: float) -> RowClass:
+    """The class whose lone token is cheapest: with rows that nobody reads beside it, where kernels are tuned for
+    several.
+
+    seconds: of a lone token, by the rows it is filled up to; free: of one outside exact mode.
+    """
+    least = min(seconds, key=seconds.__getitem__)
+    return replace(rows, least=least, cost=round(seconds[least] / free, 2))
+
+
+def fillings(rows: RowClass | None = None) -> list[int]:
+    """Row counts that a lone token is tried with: those of the class, or any."""
+    return [1, *FEW] if rows is None else [rows.least, *(size for size in FEW if size > rows.least and rows.has(size))]
 
 
 Widths = Collection[tuple[int, int]]
@@ -130,24 +141,32 @@ def whole(loops: Widths) -> Callable[[int], bool]:
     return leaves_nothing
 
 
-def remembered(fingerprint: dict[str, object], probe: Probe, free: Probe, loops: Widths) -> RowClass | None:
-    """`find`, once for each machine, shape, dtype and thread count; the answer lies under DECANT_HOME."""
+def cheapest(seconds: Mapping[int, float]) -> int:
+    """Of fillings outside exact mode; 1 unless another is clearly better."""
+    least = min(seconds, key=seconds.__getitem__)
+    return least if seconds[least] < WORTH * seconds[1] else 1
+
+
+def remembered(fingerprint: Mapping[str, object], question: str, find_out: Callable[[], Any]) -> Any:
+    """The answer (JSON-ready), found out once for each fingerprint; it lies under DECANT_HOME."""
     key = hashlib.sha256(json.dumps(fingerprint, sort_keys=True, default=str).encode()).hexdigest()[:24]
     file = Path(os.environ.get("DECANT_HOME", Path.home() / ".cache" / "decant")) / "rows" / f"{key}.json"
     try:
-        found = json.loads(file.read_text())["rows"]
-        return found and RowClass(**found)
-    except (OSError, ValueError, KeyError, TypeError):
-        LOG.info("looking for the row counts that share bits, once for this model on this machine")
-        rows = find(probe, free, whole(loops))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps({"rows": rows and asdict(rows), "fingerprint": fingerprint}, default=str))
-        part.replace(file)
-    except OSError:
-        pass  # a read-only home costs the probe at every load, no more
-    return rows
+        said = json.loads(file.read_text())
+    except (OSError, ValueError):
+        said = {}
+    if not isinstance(said, dict) or question not in said:
+        LOG.info("%s: measuring it, once for this model on this machine", question)
+        known = said if isinstance(said, dict) else {}
+        said = {**known, question: find_out(), "fingerprint": fingerprint}
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = file.with_suffix(f".{os.getpid()}")
+            part.write_text(json.dumps(said, default=str))
+            part.replace(file)
+        except OSError:
+            pass  # a read-only home costs the measurement at every load, no more
+    return said[question]
 
 
 def _around(good: set[int], step: int) -> RowClass:
@@ -158,15 +177,3 @@ def _around(good: set[int], step: int) -> RowClass:
     while most + step in good:
         most += step
     return RowClass(least, max(size for size in CANDIDATES if size <= most and size % step == 0), step)
-
-
-def _seconds(probe: Probe, size: int) -> float:
-    """One forward over `size` rows: five of them less one, so that the prompt's share falls out."""
-    whole, one = (min(_timed(probe, count * size, size) for _ in range(5)) for count in (5, 1))
-    return (whole - one) / 4
-
-
-def _timed(probe: Probe, count: int, size: int) -> float:
-    begin = time.perf_counter()
-    probe(count, size)
-    return time.perf_counter() - begin

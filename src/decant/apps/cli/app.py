@@ -11,6 +11,7 @@ from decant.apps.cli.bench import bench
 from decant.apps.cli.demo import demo
 from decant.apps.cli.env import env
 from decant.apps.cli.exits import INTERRUPTED, say, silence
+from decant.apps.cli.export import export
 from decant.apps.cli.generate import generate
 from decant.apps.cli.methods import methods
 from decant.apps.cli.prove import prove
@@ -35,7 +36,7 @@ def root(
     """Distil a model you have, decode it faster, prove that nothing was lost."""
 
 
-for verb in (generate, bench, prove, demo, methods, env):
+for verb in (generate, bench, prove, export, demo, methods, env):
     app.command()(verb)
 
 

@@ -6,7 +6,7 @@ import typer
 
 Exactness = Literal["auto", "on", "off"]
 Growth = Literal["grow", "keep"]
-Rounding = Literal["auto", "int8"]
+Rounding = Literal["auto", "int8", "int4"]
 
 Model = Annotated[str, typer.Argument(help="A Hub id, a folder in Hugging Face format, or house:target.")]
 Draft = Annotated[str | None, typer.Option(help="Draft model; by default the one that the model's decant.json names.")]
@@ -28,7 +28,7 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same text.")]
 Batch = Annotated[int, typer.Option(min=1, help="Prompts decoded together.")]
 Repeat = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 Dtype = Annotated[str, typer.Option(help="auto (config.json's), float32, bfloat16 or float16.")]
-Weights = Annotated[Rounding, typer.Option(help="auto is as stored; int8: less to read, but a worse model (CPU).")]
+Weights = Annotated[Rounding, typer.Option(help="auto: as stored; int8, int4: less to read, but a worse model (CPU).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default one a core.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]

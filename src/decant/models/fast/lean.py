@@ -1,21 +1,24 @@
 """The Llama family without ceremony: about fifteen calls a layer where transformers makes fifty.
 
-`Lean` takes and gives what `Causal` takes and gives of a transformers model, so the adapter does not know which of the
-two it drives. What it computes is what transformers computes, up to rounding: load compares the two and falls back.
+Rows of all requests are packed: products see no padding, and attention goes request by request (`mixing.py`). What is
+computed is what transformers computes, up to rounding.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, rms_norm
+from torch.nn.functional import embedding, pad, rms_norm
 from transformers import PreTrainedConfig
 
-from decant.models.attention import mix
-from decant.models.fast.int8 import Int8
-from decant.models.fast.products import Plain, Product
+from decant.models.fast.lanes import Lanes
+from decant.models.fast.mixing import Mixing, SteadyMixing, mixing
+from decant.models.fast.products import Gated, Packed, Plain, Product
+from decant.models.network import Outcome, stored_bytes, together
+from decant.models.rows import RowClass
+from decant.models.spans import Span, blocks
 
 TABLE = 4096  # positions that the table of angles grows by
 
@@ -41,8 +44,7 @@ class Layer:
     read: Product
     write: Product
     second_norm: Norm
-    gate: Product
-    up: Product
+    gated: Gated
     down: Product
     query_norm: Norm | None
     key_norm: Norm | None
@@ -60,11 +62,11 @@ class Angles:
         self.rotary, self.like = rotary, torch.empty(0, dtype=dtype, device=device)
         self.cos_PW = self.sin_PW = self.like
 
-    def at(self, position_BQ: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-        """cos_BQ1W, sin_BQ1W; reach: above every position."""
+    def at(self, position_R: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+        """cos_R1W, sin_R1W; reach: above every position."""
         if reach > self.cos_PW.shape[0]:
             self._grow(-(-reach // TABLE) * TABLE)
-        return self.cos_PW[position_BQ][:, :, None], self.sin_PW[position_BQ][:, :, None]
+        return self.cos_PW[position_R][:, None], self.sin_PW[position_R][:, None]
 
     def _grow(self, positions: int) -> None:
         cos_1PW, sin_1PW = self.rotary(self.like, torch.arange(positions, device=self.like.device)[None])
@@ -74,20 +76,14 @@ class Angles:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Forward:
-    """What `Causal` reads of a forward pass. hidden_states: of the embedding, of every layer; the last one normed."""
-
-    logits: Tensor
-    hidden_states: Sequence[Tensor] = ()
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
 class Lean:
-    """A loaded model of the family.
+    """A loaded model of the family: a `Network`.
 
-    widths: (values a row, bytes a value) of its elementwise loops over exp, for `rows.whole`.
-    packed: how many of its products are in oneDNN's layout.
+    width:     of a head.
+    positions: that the model was made for.
+    window:    positions that a row sees, itself included; 0: all.
+    lone:      rows that a forward is filled up to outside exact mode, where kernels are tuned for several
+        (`rows.cheapest`).
     """
 
     architecture: str
@@ -99,11 +95,14 @@ class Lean:
     angles: Angles
     heads: int
     kv_heads: int
-    packed: int
+    width: int
+    positions: int
+    window: int = 0
+    lone: int = 1
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights and activations."""
+        """Of activations and cache."""
         return self.table.dtype
 
     @property
@@ -112,58 +111,108 @@ class Lean:
         return self.table.device
 
     @property
-    def widths(self) -> set[tuple[int, int]]:
-        """Values a row of SiLU loops, and their bytes; packed products have none."""
-        gates = [layer.gate for layer in self.layers]
-        wide = {(len(gate.step), gate.step.itemsize) for gate in gates if isinstance(gate, Int8)}
-        return wide | {(gate.weight.shape[0], self.dtype.itemsize) for gate in gates if isinstance(gate, Plain)}
+    def loops(self) -> set[tuple[int, int]]:
+        """Elementwise loops over exp."""
+        return {loop for layer in self.layers for loop in layer.gated.loops} if self.device.type == "cpu" else set()
 
     @property
     def coarse(self) -> bool:
         """Whether results are rounded so coarsely that a last bit may move them by a percent."""
-        return self.dtype != torch.float32 or isinstance(self.head, Int8)
+        return self.dtype != torch.float32 or not isinstance(self.head, Packed | Plain)
 
-    def __call__(
+    @property
+    def packed(self) -> int:
+        """How many weights are in oneDNN's layout."""
+        return sum(weight.is_mkldnn for weight in _tensors((self.layers, self.head)))
+
+    def weight_bytes(self) -> int:
+        """What a forward of one row reads of the weights; of the embedding it reads a line."""
+        return sum(map(stored_bytes, _tensors((self.layers, self.norm, self.head))))
+
+    def cache(self, requests: int) -> Lanes:
+        """An empty one."""
+        return Lanes.empty(requests, (len(self.layers), self.kv_heads, self.width), self.table)
+
+    def holds(self, rows: RowClass, requests: int) -> bool:
+        """Packed rows can be cut anywhere."""
+        return True
+
+    def prefill(self, cache: Lanes, spans: Sequence[Span], layers: tuple[int, ...], logits: bool) -> Outcome:
+        """Each request alone, so that no prompt knows of another."""
+        outs = [self._forward(cache, [span], layers, logits=logits) for span in spans if span.count]
+        return together(outs) if outs else Outcome(self.table.new_empty(0, 0))
+
+    def score(
+        self, cache: Lanes, spans: Sequence[Span], layers: tuple[int, ...], rows: RowClass | None, steady: bool
+    ) -> Outcome:
+        """In blocks that the class holds, each filled up if short."""
+        total = sum(span.count for span in spans)
+        if rows is None:
+            return self._forward(cache, [span for span in spans if span.count], layers, steady, max(total, self.lone))
+        size = rows.columns(1)
+        parts = [
+            self._forward(cache, block, layers, steady, rows.fill(1, sum(span.count for span in block)))
+            for block in blocks(spans, size)
+        ]
+        return together(parts)
+
+    def _forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Any,
-        position_ids: Tensor,
-        past_key_values: Any,
-        use_cache: bool = True,
-        output_hidden_states: bool = False,
-        logits_to_keep: int = 0,
-    ) -> Forward:
-        """A transformers model's signature; the cache is always used, and the mask is one for all layers."""
-        x_BQD = embedding(input_ids, self.table)
-        angles = self.angles.at(position_ids, attention_mask.shape[-1])
-        said = [x_BQD] if output_hidden_states else []
+        cache: Lanes,
+        spans: Sequence[Span],
+        layers: tuple[int, ...],
+        steady: bool = False,
+        filled: int = 0,
+        logits: bool = True,
+    ) -> Outcome:
+        """One pass; filled: rows that the products see, at least."""
+        rows = sum(span.count for span in spans)
+        more = max(0, filled - rows)
+        ids_R = pad(torch.cat([span.ids_Q for span in spans]).clamp_min(0), (0, more))
+        # Rows behind the context's end are scored at its last position: they are cut before anybody sees them.
+        position_R = torch.cat([span.positions() for span in spans]).clamp_max(self.positions - 1)
+        angles = self.angles.at(pad(position_R, (0, more)).to(self.device), int(position_R.max()) + 1)
+        mixer = mixing(steady, self.device)(cache, spans, self.heads // self.kv_heads, self.window, self.table)
+        x_RD = embedding(ids_R, self.table)
+        said = [x_RD] if layers else []
         for number, layer in enumerate(self.layers):
-            x_BQD = self._attend(layer, number, x_BQD, angles, attention_mask, past_key_values)
-            normed_BQD = layer.second_norm(x_BQD)
-            x_BQD = layer.down.plus(layer.up.times(normed_BQD, layer.gate.swish(normed_BQD)), x_BQD)
-            if output_hidden_states:
-                said.append(x_BQD)
-        x_BQD = self.norm(x_BQD)
-        said[-1:] = [x_BQD] if said else []
-        return Forward(self.head(x_BQD[:, -logits_to_keep:]), said)
+            x_RD = self._attend(layer, number, x_RD, angles, mixer)
+            x_RD = layer.down.plus(layer.gated(layer.second_norm(x_RD)), x_RD)
+            if layers:
+                said.append(x_RD)
+        if layers or logits:
+            x_RD = self.norm(x_RD)
+        said[-1:] = [x_RD] if said else []
+        hidden_RD = torch.cat([said[layer][:rows] for layer in layers], -1) if layers else None
+        return Outcome(self.head(x_RD)[:rows] if logits else x_RD.new_empty(rows, 0), hidden_RD)
 
     def _attend(
-        self, layer: Layer, number: int, x_BQD: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, cache: Any
+        self, layer: Layer, number: int, x_RD: Tensor, angles: tuple[Tensor, Tensor], mixer: Mixing | SteadyMixing
     ) -> Tensor:
         """Read, rotate, cache, mix, write."""
-        batch, rows, _ = x_BQD.shape
-        heads, kv_heads = self.heads, self.kv_heads
-        read_BQHW = layer.read(layer.first_norm(x_BQD)).view(batch, rows, heads + 2 * kv_heads, -1)
+        rows, heads, kv_heads = len(x_RD), self.heads, self.kv_heads
+        read_RHW = layer.read(layer.first_norm(x_RD)).view(rows, heads + 2 * kv_heads, -1)
         if layer.query_norm is not None and layer.key_norm is not None:
-            query, key, value = read_BQHW.split([heads, kv_heads, kv_heads], 2)
-            turned_BQHW = rotate(torch.cat([layer.query_norm(query), layer.key_norm(key)], 2), *angles)
+            query, key, value_RKW = read_RHW.split([heads, kv_heads, kv_heads], 1)
+            turned_RHW = rotate(torch.cat([layer.query_norm(query), layer.key_norm(key)], 1), *angles)
         else:
-            turned_BQHW, value = rotate(read_BQHW[:, :, :-kv_heads], *angles), read_BQHW[:, :, -kv_heads:]
-        query, key = turned_BQHW[:, :, :heads].transpose(1, 2), turned_BQHW[:, :, heads:].transpose(1, 2)
-        keys, values = cache.layers[number].update(key, value.transpose(1, 2))
-        return layer.write.plus(mix(query, keys, values, mask, layer.scale).reshape(batch, rows, -1), x_BQD)
+            turned_RHW, value_RKW = rotate(read_RHW[:, :-kv_heads], *angles), read_RHW[:, -kv_heads:]
+        mixed_RHW = mixer(number, turned_RHW[:, :heads], turned_RHW[:, heads:], value_RKW, layer.scale)
+        return layer.write.plus(mixed_RHW.reshape(rows, -1), x_RD)
 
 
-def rotate(rows_BQHW: Tensor, cos_BQ1W: Tensor, sin_BQ1W: Tensor) -> Tensor:
+def rotate(rows_RHW: Tensor, cos_R1W: Tensor, sin_R1W: Tensor) -> Tensor:
     """Source: Su et al. 2021, arXiv:2104.09864, with halves instead of pairs, as in transformers."""
-    return rows_BQHW * cos_BQ1W + rows_BQHW.roll(rows_BQHW.shape[-1] // 2, -1) * sin_BQ1W
+    return rows_RHW * cos_R1W + rows_RHW.roll(rows_RHW.shape[-1] // 2, -1) * sin_R1W
+
+
+def _tensors(part: Any) -> Iterator[Tensor]:
+    """Every tensor of a part of the model."""
+    if isinstance(part, Tensor):
+        yield part
+    elif is_dataclass(part) and not isinstance(part, type):
+        for field in fields(part):
+            yield from _tensors(getattr(part, field.name))
+    elif isinstance(part, list | tuple):
+        for one in part:
+            yield from _tensors(one)

@@ -4,7 +4,7 @@ oneDNN does what follows (bias, SiLU, product, sum) while the rows are still in 
 feed-forward, and no elementwise loop whose tail has other bits.
 """
 
-from collections.abc import Callable
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -20,16 +20,31 @@ class Product(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
-    def swish(self, x: Tensor) -> Tensor:
-        """SiLU of the product."""
-        ...
-
-    def times(self, x: Tensor, y: Tensor) -> Tensor:
-        """The product, times `y` entry by entry."""
-        ...
-
     def plus(self, x: Tensor, y: Tensor) -> Tensor:
         """The product plus `y`, the residual."""
+        ...
+
+
+class Gated(Protocol):
+    """x [..., in] -> [..., inner]: SiLU of one product, times another."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    @property
+    def loops(self) -> Set[tuple[int, int]]:
+        """(values a row, bytes a value) of its elementwise loops over exp, for `rows.whole`."""
+        ...
+
+
+class Layout(Protocol):
+    """How the weights of a model lie in memory."""
+
+    def product(self, weight: Tensor, bias: Tensor | None) -> Product:
+        """weight: [out, in]."""
+        ...
+
+    def gated(self, gate: tuple[Tensor, Tensor | None], up: tuple[Tensor, Tensor | None]) -> Gated:
+        """Of two weights [inner, in], each with its bias."""
         ...
 
 
@@ -75,14 +90,39 @@ class Plain:
         return self(x) + y
 
 
-Make = Callable[[Tensor, Tensor | None], Product]
-"""(weight [out, in], bias) -> its product."""
+Dense = Packed | Plain
 
 
-def product(weight: Tensor, bias: Tensor | None) -> Product:
-    """weight: [out, in]."""
-    weight = weight.detach()
-    bias = None if bias is None else bias.detach()
-    if packs(weight):
-        return Packed(torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 16), bias)  # 16 changes no result
-    return Plain(weight.contiguous(), bias)
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two products as stored."""
+
+    gate: Dense
+    up: Dense
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.up.times(x, self.gate.swish(x))
+
+    @property
+    def loops(self) -> Set[tuple[int, int]]:
+        """Packed products have none: oneDNN does SiLU itself."""
+        if isinstance(self.gate, Packed):
+            return frozenset()
+        return {(self.gate.weight.shape[0], self.gate.weight.itemsize)}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AsStored:
+    """Weights in their own type."""
+
+    def product(self, weight: Tensor, bias: Tensor | None) -> Dense:
+        weight = weight.detach()
+        bias = None if bias is None else bias.detach()
+        if packs(weight):
+            return Packed(torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 16), bias)  # 16: see linears.py
+        return Plain(weight.contiguous(), bias)
+
+    def gated(self, gate: tuple[Tensor, Tensor | None], up: tuple[Tensor, Tensor | None]) -> Pair:
+        return Pair(self.product(*gate), self.product(*up))

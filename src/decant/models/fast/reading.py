@@ -11,15 +11,16 @@
 Everything else runs through transformers itself.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from decant.models import rounded
+from decant.models.attention import MaskForm
 from decant.models.fast.lean import Angles, Layer, Lean, Norm
-from decant.models.fast.products import Make, Plain, Product, product
+from decant.models.fast.products import AsStored, Gated, Layout, Product
 
 FAMILIES: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Phi3ForCausalLM")
 ROPES: Final = ("default", "linear", "llama3", "yarn")  # angles that depend on the position alone
@@ -43,17 +44,24 @@ def why_not(network: PreTrainedModel) -> str | None:
 
 
 @torch.no_grad()
-def take(network: PreTrainedModel, make: Make = product) -> Lean:
-    """The lean model. Weights leave `network` one by one, so that none is held twice; it is of no use after that."""
+def take(
+    network: PreTrainedModel,
+    positions: int,
+    layout: Layout = AsStored(),  # noqa: B008  (frozen)
+    head: Layout | None = None,
+) -> Lean:
+    """The lean model, for texts of so many positions. head: the layout of the output matrix, where it is another.
+
+    Weights leave `network` one by one, so that none is held twice; it is of no use after that.
+    """
     config: Any = network.config
     body: Any = network.model
-    head: Any = network.get_output_embeddings()
+    last: Any = network.get_output_embeddings()
     table = body.embed_tokens.weight.detach()
-    said = make(head.weight, head.bias)
-    if head.weight is not body.embed_tokens.weight:
-        _empty(head)
-    layers = [_layer(layer, make) for layer in body.layers]
-    products = [part for layer in layers for part in (layer.read, layer.write, layer.gate, layer.up, layer.down)]
+    said = (head or layout).product(last.weight, last.bias)
+    if last.weight is not body.embed_tokens.weight:
+        _empty(last)
+    layers = [_layer(layer, layout) for layer in body.layers]
     return Lean(
         architecture=type(network).__name__,
         config=config,
@@ -64,26 +72,26 @@ def take(network: PreTrainedModel, make: Make = product) -> Lean:
         angles=Angles(body.rotary_emb, table.dtype, table.device),
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
-        packed=sum(not isinstance(part, Plain) for part in (said, *products)),
+        width=body.layers[0].self_attn.head_dim,
+        positions=positions,
+        window=MaskForm.of(config, table.dtype).window,
     )
 
 
-def _layer(layer: Any, make: Make) -> Layer:
+def _layer(layer: Any, layout: Layout) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     if hasattr(attention, "qkv_proj"):
-        read = _taken(attention.qkv_proj, make)
-        gate, up = _halves(mlp.gate_up_proj, make)
+        read, gated = _taken(attention.qkv_proj, layout), _halves(mlp.gate_up_proj, layout)
     else:
-        read = _joined([attention.q_proj, attention.k_proj, attention.v_proj], make)
-        gate, up = _taken(mlp.gate_proj, make), _taken(mlp.up_proj, make)
+        read = _joined([attention.q_proj, attention.k_proj, attention.v_proj], layout)
+        gated = _pair(mlp.gate_proj, mlp.up_proj, layout)
     return Layer(
         first_norm=_norm(layer.input_layernorm),
         read=read,
-        write=_taken(attention.o_proj, make),
+        write=_taken(attention.o_proj, layout),
         second_norm=_norm(layer.post_attention_layernorm),
-        gate=gate,
-        up=up,
-        down=_taken(mlp.down_proj, make),
+        gated=gated,
+        down=_taken(mlp.down_proj, layout),
         query_norm=_norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
         key_norm=_norm(attention.k_norm) if hasattr(attention, "k_norm") else None,
         scale=attention.scaling,
@@ -94,25 +102,39 @@ def _norm(norm: Any) -> Norm:
     return Norm(norm.weight.detach(), norm.variance_epsilon)
 
 
-def _taken(plain: nn.Linear, make: Make) -> Product:
-    made = make(plain.weight, plain.bias)
+def _taken(plain: nn.Linear, layout: Layout) -> Product:
+    made = layout.product(_weight(plain), plain.bias)
     _empty(plain)
     return made
 
 
-def _halves(both: nn.Linear, make: Make) -> Iterator[Product]:
-    bias = (None, None) if both.bias is None else both.bias.chunk(2)
-    made = [make(weight, part) for weight, part in zip(both.weight.chunk(2), bias, strict=True)]
+def _pair(gate: nn.Linear, up: nn.Linear, layout: Layout) -> Gated:
+    made = layout.gated((_weight(gate), gate.bias), (_weight(up), up.bias))
+    _empty(gate)
+    _empty(up)
+    return made
+
+
+def _halves(both: nn.Linear, layout: Layout) -> Gated:
+    gate, up = _weight(both).chunk(2)
+    biases = (None, None) if both.bias is None else both.bias.chunk(2)
+    made = layout.gated((gate, biases[0]), (up, biases[1]))
     _empty(both)
-    return iter(made)
+    return made
 
 
-def _joined(parts: list[nn.Linear], make: Make) -> Product:
+def _joined(parts: list[nn.Linear], layout: Layout) -> Product:
     biases = [part.bias.detach() for part in parts if part.bias is not None]
-    made = make(torch.cat([part.weight.detach() for part in parts]), torch.cat(biases) if biases else None)
+    made = layout.product(torch.cat([_weight(part) for part in parts]), torch.cat(biases) if biases else None)
     for part in parts:
         _empty(part)
     return made
+
+
+def _weight(plain: nn.Linear) -> Tensor:
+    """As it is meant: whole numbers out of a folder of `rounded.py` are multiplied out."""
+    step = getattr(plain, rounded.STEP, None)
+    return plain.weight.detach() if step is None else plain.weight.detach().float() * step
 
 
 def _empty(plain: nn.Linear) -> None:

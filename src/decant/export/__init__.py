@@ -1,0 +1,5 @@
+"""Models in other engines' formats: `export.compressed.export`."""
+
+from decant.export.compressed import export
+
+__all__ = ["export"]
