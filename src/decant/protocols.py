@@ -1,6 +1,6 @@
 """The verbs: the seams between the parts. Read `types.py` first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor
@@ -56,6 +56,15 @@ class LanguageModel(Protocol[State]):
         """tokens_BT: prompt and committed ids, right-padded with PAD."""
         ...
 
+    def prepare(self, prompt_1T: Tensor, taps: Taps = Taps()) -> bool:  # noqa: B008  (frozen)
+        """Read one more chunk of a prompt in advance; whether `start` has at most a chunk left to read. A model that
+        keeps no chunks says True."""
+        ...
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """Of requests of so many tokens each, at most, their drafts included."""
+        ...
+
 
 class Drafter(Protocol[State]):
     """Guesses what the target will say next."""
@@ -83,6 +92,24 @@ class Learner(Protocol):
     """A drafter whose next request starts from what this one taught it. Optional; text never depends on it."""
 
     def warmed(self, state: Any) -> Self: ...
+
+
+@runtime_checkable
+class Cached(Protocol):
+    """A part that keeps something for every token of a request. Optional; what it says bounds memory."""
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """Of requests of so many tokens each, at most."""
+        ...
+
+
+@runtime_checkable
+class Gradual(Protocol):
+    """A decoder that can read a prompt chunk by chunk, before it starts. Optional."""
+
+    def prepare(self, prompt_1T: Tensor) -> bool:
+        """Read one more chunk; whether `start` has at most a chunk left to read."""
+        ...
 
 
 class Verifier(Protocol):

@@ -1,5 +1,6 @@
 """Four-bit weights: near the float product, blind to neighbouring rows, whole groups only, and refused elsewhere."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, silu
 
 from decant.errors import BadInput, IncompatibleParts
-from decant.models import load as loading
+from decant.models import weights
 from decant.models.fast import int4
 from decant.models.fast.int4 import GROUP, MIDDLE, InInt4, Int4, Int4Pair, in_groups, unpacks
 from decant.models.fast.int8 import Int8, multiplies
@@ -40,18 +41,18 @@ def test_it_is_the_product_of_what_was_rounded(dtype, bias):
     x, y = drawn(2, 5, IN, seed=1).to(dtype), drawn(2, 5, OUT, seed=2).to(dtype)
     bias = None if bias is None else bias.to(dtype)
     rounded = [multiplied_out(weight).to(dtype) for weight in weights]
-    pairs = zip(all_of(InInt4(dtype), weights, bias, x, y), all_of(AsStored(), rounded, bias, x, y), strict=True)
+    pairs = zip(all_of(InInt4(), weights, bias, x, y), all_of(AsStored(), rounded, bias, x, y), strict=True)
     for have, want in pairs:
         assert have.dtype == dtype
         assert have.shape == want.shape
-        assert distance(have, want) < (1e-5 if dtype == torch.float32 else 0.01)
+        assert distance(have, want) < 0.01  # bfloat16
 
 
-def test_a_group_loses_at_most_a_step_at_its_ends_and_half_a_step_elsewhere():
+def test_a_group_loses_half_a_step_and_at_its_ends_more():
     weight = drawn(OUT, IN)
     error = (multiplied_out(weight) - weight).abs().unflatten(1, (-1, GROUP))
     step = in_groups(weight)[1][..., 0].float().T[..., None]
-    assert float((error / step).max()) < 1
+    assert float((error / step).max()) < 1.25  # a tenth of 15 steps on two sides, a half, and what bfloat16 cuts
     assert float((error <= 0.51 * step).double().mean()) > 0.95
 
 
@@ -76,10 +77,10 @@ def moved(product, x: Tensor) -> list[int]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_row_does_not_see_its_neighbours(dtype):
-    """The halves of weights and inputs cancel, so that what is left is the order of summation (`linears.least_rows`)."""
+    """The halves of weights and inputs cancel: what is left is the order of summation (see `linears.least_rows`)."""
     half, small = drawn(OUT, IN), 2.0**-12 * drawn(64, 2 * IN, seed=2)
     rows = drawn(64, IN, seed=1)
-    product = Int4.of(torch.cat([half, half], 1), None, dtype)
+    product = Int4.of(torch.cat([half, half], 1), None)
     assert moved(product, (torch.cat([rows, -rows], 1) + small).to(dtype)) == []
 
 
@@ -88,8 +89,9 @@ def test_the_probe_sees_an_order_that_depends_on_the_rows():
     weight = torch.cat([half, half], 1)
 
     def fickle(x: Tensor) -> Tensor:
-        order = torch.arange(2 * IN).roll(len(x) % 2)
-        return (x[:, order, None] * weight.T[order]).cumsum(1)[:, -1]
+        parts = list(x.split(8, 1)), list(weight.split(8, 1))
+        pairs = zip(*parts, strict=True) if len(x) % 2 else reversed(list(zip(*parts, strict=True)))
+        return functools.reduce(torch.add, [part @ weights.T for part, weights in pairs])
 
     assert moved(fickle, torch.cat([rows, -rows], 1) + 2.0**-12 * drawn(64, 2 * IN, seed=2))
 
@@ -97,13 +99,13 @@ def test_the_probe_sees_an_order_that_depends_on_the_rows():
 def test_gate_and_up_are_not_exchanged():
     weights, x = [drawn(OUT, IN, seed=seed) for seed in (0, 4)], drawn(3, IN, seed=1)
     gate, up = (Plain(multiplied_out(weight), None)(x) for weight in weights)
-    have = InInt4(torch.float32).gated((weights[0], None), (weights[1], None))(x)
-    assert distance(have, silu(gate) * up) < 1e-5
+    have = InInt4().gated((weights[0], None), (weights[1], None))(x)
+    assert distance(have, silu(gate) * up) < 0.01 < distance(have, silu(up) * gate)
 
 
 @pytest.mark.parametrize("shape", [(OUT, IN + 16), (OUT + 8, IN)])
 def test_what_is_not_whole_groups_and_blocks_stays_as_stored(shape):
-    layout = InInt4(torch.float32)
+    layout = InInt4()
     assert isinstance(layout.product(drawn(*shape), None), Plain | Packed)
     assert not isinstance(layout.gated((drawn(*shape), None), (drawn(*shape), None)), Int4Pair)
 
@@ -126,7 +128,7 @@ def test_a_model_holds_both_kinds(folder):
     layer = rounded.model.network.layers[0]
     assert rounded.facts()["weights"] == "int4"
     assert isinstance(layer.read, Int4)
-    assert isinstance(layer.down, Plain)  # 48 inputs
+    assert layer.down.steps.shape[0] == 64 // GROUP  # 48 inputs, filled up
     assert isinstance(rounded.model.network.head, Int8)
 
 
@@ -134,6 +136,6 @@ def test_what_cannot_be_had_is_refused(folder, tmp_path, monkeypatch):
     build("gpt2").save_pretrained(tmp_path)
     with pytest.raises(BadInput, match="int4 weights are for decant's own forward pass, but GPT2LMHeadModel runs"):
         load(str(tmp_path), weights="int4")
-    monkeypatch.setattr(loading, "unpacks", lambda: False)
+    monkeypatch.setattr(weights, "unpacks", lambda: False)
     with pytest.raises(IncompatibleParts, match="int4 weights need torch with oneDNN and a CPU with VNNI or AMX"):
         load(str(folder), weights="int4")

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, silu
 
 from decant.errors import BadInput, IncompatibleParts
-from decant.models import load as loading
+from decant.models import weights
 from decant.models.fast.int8 import InInt8, Int8, in_steps, multiplies
 from decant.models.fast.products import AsStored, Layout, Plain
 from decant.models.load import load
+from decant.models.rows import whole
 from decant.types import Taps
 from tests.models.families import VOCAB, build
 
@@ -140,6 +141,16 @@ def test_what_cannot_be_had_is_refused(folder, tmp_path, monkeypatch):
         load(build("llama"), weights="int8")
     with pytest.raises(BadInput, match="weights 'int3' are unknown; take auto, int8 or int4"):
         load(str(folder), weights="int3")
-    monkeypatch.setattr(loading, "multiplies", lambda: False)
+    monkeypatch.setattr(weights, "multiplies", lambda: False)
     with pytest.raises(IncompatibleParts, match="need torch with oneDNN and a CPU with VNNI or AMX"):
         load(str(folder), weights="int8")
+
+
+@needs_int8
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_value_of_silu_is_left_to_scalar_code(folder, weights, dtype):
+    """48 columns are filled up to 64: otherwise the bits of a row would depend on the number of rows."""
+    loops = load(str(folder), exact="off", weights=weights, dtype=dtype).model.network.loops
+    assert {columns for columns, _ in loops} == {64}
+    assert all(whole(loops)(rows) for rows in range(1, 65))

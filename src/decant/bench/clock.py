@@ -5,7 +5,7 @@ requests leave and join a batch as before.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, final
@@ -109,6 +109,14 @@ class TimedModel(Generic[S]):
     def tokens(self, context: S) -> Tensor:
         """Of the model."""
         return self.inner.tokens(context)
+
+    def prepare(self, prompt_1T: Tensor, taps: Taps = Taps()) -> bool:  # noqa: B008  (frozen)
+        """Of the model."""
+        return self.inner.prepare(prompt_1T, taps)
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """Of the model."""
+        return self.inner.cache_bytes(tokens)
 
 
 @final

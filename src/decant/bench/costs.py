@@ -184,7 +184,7 @@ def _measure(record: Record, batch: int, context: int, tokens: list[int], tell: 
         return _pass_ms(target, state, Draft(ids_BT[:, context : context + count - 1]), clock)
 
     ms = alternate({str(count): functools.partial(milliseconds, count) for count in tokens}, record.grid.repeat)
-    record.cached_token = state.cache.token_bytes()
+    record.cached_token = target.model.network.token_bytes()
     cached = batch * context * record.cached_token
     record.curves.append(Curve(batch, context, cached, {count: ms[str(count)] for count in tokens}))
 

@@ -1,5 +1,6 @@
 """One token a step: the decoder against which every other decoder is measured."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, final
 
@@ -50,3 +51,11 @@ class Autoregressive(Generic[C]):
             constraint=self.constraint.observe(state.constraint, verdict),
             noise=state.noise.advance(verdict.committed_B),
         ), step
+
+    def prepare(self, prompt_1T: torch.Tensor) -> bool:
+        """Read one more chunk; whether `start` has at most a chunk left."""
+        return self.target.prepare(prompt_1T)
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """The target's."""
+        return self.target.cache_bytes(tokens)

@@ -27,6 +27,14 @@ class Output:
     drafted: list[bool]
     reason: Reason | None = None
 
+    def extend(self, tokens: list[int], drafted: list[bool], stopping: Stopping) -> None:
+        """What a step gave; left-to-right decoders only: what is not PAD is appended."""
+        seen = len(self.tokens)
+        self.tokens += [token for token in tokens if token != PAD]
+        self.drafted += drafted[: len(self.tokens) - seen]
+        self.tokens, self.reason = stopping.cut(self.tokens, seen)
+        self.drafted = self.drafted[: len(self.tokens)]
+
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +62,7 @@ def stream(decoder: Decoder[State], prompt_BT: Tensor, noise: Noise, stopping: l
             steps += 1
             rows = zip(step.tokens_BC.tolist(), step.drafted_BC.tolist(), strict=True)  # sync: may the text end?
             for request, (tokens, drafted) in zip(running, rows, strict=True):
-                _extend(outputs[request], tokens, drafted, stopping[request])
+                outputs[request].extend(tokens, drafted, stopping[request])
         yield Turn(outputs, state, steps)
         still = [row for row, request in enumerate(running) if outputs[request].reason is None]
         if 0 < len(still) < len(running):
@@ -73,12 +81,3 @@ def right_pad(rows: list[list[int]], device: torch.device | str = "cpu") -> Tens
     """tokens_BT from ragged lists of ids."""
     width = max(map(len, rows))
     return torch.tensor([row + [PAD] * (width - len(row)) for row in rows], dtype=torch.int64, device=device)
-
-
-def _extend(output: Output, tokens: list[int], drafted: list[bool], stopping: Stopping) -> None:
-    """Left-to-right decoders only: positions follow one another, so what is not PAD is appended."""
-    seen = len(output.tokens)
-    output.tokens += [token for token in tokens if token != PAD]
-    output.drafted += drafted[: len(output.tokens) - seen]
-    output.tokens, output.reason = stopping.cut(output.tokens, seen)
-    output.drafted = output.drafted[: len(output.tokens)]

@@ -3,6 +3,7 @@
 Source: Leviathan et al. 2023, arXiv:2211.17192; trees: Miao et al. 2023, arXiv:2305.09781.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, final
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from decant.errors import IncompatibleParts
 from decant.noise import Noise
-from decant.protocols import Constraint, Drafter, LanguageModel, Learner, Policy, Verifier, Warp
+from decant.protocols import Cached, Constraint, Drafter, LanguageModel, Learner, Policy, Verifier, Warp
 from decant.types import PAD, Draft, Step
 
 C = TypeVar("C")  # the target's context
@@ -76,6 +77,15 @@ class Speculative(Generic[C, D, P]):
             constraint=self.constraint.observe(state.constraint, verdict),
             noise=state.noise.advance(verdict.committed_B),
         ), Step(verdict.tokens_BC, positions_BC, verdict.nodes_BC != PAD)
+
+    def prepare(self, prompt_1T: Tensor) -> bool:
+        """Read one more chunk with the target, which is the dear one; whether `start` has at most a chunk left."""
+        return self.target.prepare(prompt_1T, self.drafter.taps)
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """The target's and the drafter's."""
+        drafter = self.drafter.cache_bytes(tokens) if isinstance(self.drafter, Cached) else 0
+        return self.target.cache_bytes(tokens) + drafter
 
     def warmed(self, state: SpeculativeState[C, D, P]) -> "Speculative[C, D, P]":
         """This decoder, whose drafter starts from what it learnt in `state`, if it is one that learns."""

@@ -5,6 +5,7 @@ arXiv:2305.09781, and Jeon et al. 2024, arXiv:2402.14160 (the k largest of log q
 replacement).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, final
 
@@ -76,6 +77,10 @@ class DraftModel(Generic[State]):
     def observe(self, state: State, draft: Draft, verdict: Verdict, scores: Scores) -> State:
         """The model keeps the accepted path; the last level, which it never scored, stays pending."""
         return self.model.commit(state, verdict)
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """The model's own."""
+        return self.model.cache_bytes(tokens)
 
     def _children(self, logits_BLV: Tensor, law_BLV: Tensor, depth: int, width: int, noise: Noise) -> Tensor:
         """tokens_BLW: the `width` best of each row's race, in the order in which they were drawn; PAD where q ends."""

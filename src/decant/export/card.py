@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-import decant
 from decant.models.loaded import Loaded
+from decant.models.machine import machine
 
 SAMPLE: Final = """\
 ---
@@ -27,8 +27,8 @@ No text was needed to make it. The format is compressed-tensors' `int-quantized`
     decant generate {folder} "..."
 
 decant multiplies the whole numbers on CPUs (VNNI or AMX), and rounds the output matrix too when it loads: the text is
-that of `decant generate {name} --weights int8`. vLLM and transformers read the folder where the package
-compressed-tensors is installed; they keep the output matrix as stored, and transformers multiplies the weights out.
+that of `decant generate {name} --weights int8`. transformers reads the folder where the package compressed-tensors is
+installed (tried with 0.20); vLLM documents the same layout (not tried). Both keep the output matrix as stored.
 
 ## What it costs
 
@@ -65,7 +65,7 @@ def text(original: Loaded, cost: Cost, folder: Path) -> str:
         architecture=facts["architecture"],
         parameters=facts["parameters"],
         dtype=facts["dtype"],
-        version=decant.__version__,
+        version=machine()["decant"],
         folder=folder,
         tokens=cost.tokens,
         nats=cost.nats,

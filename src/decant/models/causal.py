@@ -4,6 +4,7 @@ Chains and trees are scored in one forward; only nodes that were not scored yet 
 draft model may call `score` once a level. How rows are computed is the network's (`network.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import final
@@ -21,7 +22,8 @@ from decant.models.spans import Span, Tree
 from decant.numerics import ancestry
 from decant.types import PAD, Draft, Scores, Taps, Verdict
 
-CHUNK = 256  # prompt tokens of one forward: bounds memory; at fixed positions, so that bits do not depend on the prompt
+ROOM = 96  # slots behind a text for drafts and rows that only fill a shape
+CHUNK = 128  # prompt tokens of one forward: bounds memory; at fixed positions, so that bits do not depend on the prompt
 
 
 @final
@@ -103,6 +105,21 @@ class Causal:
     def tokens(self, context: Context) -> Tensor:
         """tokens_BT: prompt and committed ids, right-padded with PAD."""
         return context.tokens_BT
+
+    def prepare(self, prompt_1T: Tensor, taps: Taps = Taps()) -> bool:  # noqa: B008  (frozen)
+        """Compute the first whole chunk that is not kept yet, if there is room for all; whether none is left."""
+        whole = (prompt_1T.shape[1] - 1) // CHUNK
+        if self.prefixes is None or not self.prefixes.holds(whole * CHUNK * self.network.token_bytes()):
+            return True
+        for number in range(1, whole + 1):
+            if prefix_key(prompt_1T[0, : number * CHUNK], taps) not in self.prefixes:
+                self.start(prompt_1T[:, : number * CHUNK + 1], taps)
+                return number == whole
+        return True
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """Of requests of so many tokens each, at most, their drafts included."""
+        return self.network.cache_bytes([min(count, self.context) + ROOM for count in tokens])
 
     def _prefill(self, context: Context, first: int) -> list[Scores]:
         """One chunk of every prompt; what was tapped of each request's rows, without B."""

@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -14,19 +14,14 @@ from decant.models import rounded
 from decant.models.attention import NAME as FUSED
 from decant.models.causal import Causal
 from decant.models.check import Exact, obeys_trees, settle
-from decant.models.fast.int4 import InInt4, unpacks
-from decant.models.fast.int8 import InInt8, multiplies
-from decant.models.fast.products import AsStored, Layout
 from decant.models.fast.reading import take, why_not
 from decant.models.linears import steady
 from decant.models.loaded import Loaded
-from decant.models.machine import instruction_sets
 from decant.models.padded import Padded
+from decant.models.weights import WEIGHTS, Rounding, layouts, refuse_rounding, settled
 from decant.models.widen import widen as enlarge
 
 HOUSE = Path(__file__).parents[1] / "house"  # found by its path: models never import the house
-Rounding = Literal["auto", "int8", "int4"]
-WEIGHTS: tuple[str, ...] = get_args(Rounding)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -72,9 +67,9 @@ def load(
         tokenizer = tokenizer or _tokenizer(folder, revision, trust_remote_code)
     _refuse_stateful(network)
     ours = not isinstance(model, PreTrainedModel)
-    weights = _settled(weights, name, network, widen)
+    weights = settled(weights, name, network, widen)
     if weights != "auto":
-        _refuse_rounding(weights, network, place, ours and lean)
+        refuse_rounding(weights, network, place, ours and lean)
     if widen is not None:
         network = enlarge(network, widen, layers=layers)
     parameters = sum(weight.numel() for weight in network.parameters())
@@ -87,7 +82,7 @@ def load(
         network = network.eval().requires_grad_(False)
         torch.nn.Module.to(network, place)
         if lean and why_not(network) is None:
-            runs = take(network, positions, *_layouts(weights, network.dtype))
+            runs = take(network, positions, *layouts(weights, network.dtype))
             packed = runs.packed
         else:
             _fuse_attention(network)
@@ -204,40 +199,6 @@ def _refuse_stateful(network: PreTrainedModel) -> None:
             f"{type(network).__name__} keeps a recurrent state that cannot be rolled back to an accepted draft; "
             f"decant decodes attention models with a KV cache"
         )
-
-
-def _layouts(weights: str, dtype: torch.dtype) -> tuple[Layout, Layout]:
-    """Of all matrices but the last, and of that one."""
-    if weights == "auto":
-        return AsStored(), AsStored()
-    return InInt8(dtype) if weights == "int8" else InInt4(dtype), InInt8(dtype)
-
-
-def _refuse_rounding(weights: str, network: PreTrainedModel, place: torch.device, lean: bool) -> None:
-    """Rounded weights are read by our own forward pass alone, on CPUs that multiply them."""
-    instead = "the model it was made from" if rounded.holds(network) else "weights auto"
-    reason = why_not(network) if lean else f"this {type(network).__name__} runs through transformers"
-    if reason is not None:
-        raise BadInput(f"{weights} weights are for decant's own forward pass, but {reason}; take {instead}")
-    if place.type != "cpu":
-        raise IncompatibleParts(f"{weights} weights are multiplied on CPUs, not {place}; take device cpu, or {instead}")
-    if not multiplies() or (weights == "int4" and not unpacks()):
-        raise IncompatibleParts(
-            f"{weights} weights need torch with oneDNN and a CPU with VNNI or AMX; torch {torch.__version__} on this "
-            f"one ({', '.join(instruction_sets()) or 'no vector extensions that it names'}) does not multiply them; "
-            f"take {instead}"
-        )
-
-
-def _settled(weights: Rounding, name: str, network: PreTrainedModel, widen: str | None) -> Rounding:
-    """What was asked for, or what a folder of rounded weights is."""
-    if not rounded.holds(network):
-        return weights
-    if weights == "int4":
-        raise BadInput(f"{name} holds int8 weights already; take weights auto, or int4 of the model it was made from")
-    if widen is not None:
-        raise BadInput(f"{name} holds int8 weights, which cannot be widened; widen the model it was made from")
-    return "int8"
 
 
 def _fuse_attention(network: PreTrainedModel) -> None:

@@ -64,10 +64,6 @@ class Cache(Protocol):
         """Put a chunk into the slots from `first` on."""
         ...
 
-    def token_bytes(self) -> int:
-        """Keys and values of one token; 0 where nothing was written yet."""
-        ...
-
     def select(self, rows: list[int]) -> Self:
         """Requests `rows`. What these write this cache does not show, and the other way round."""
         ...
@@ -113,6 +109,14 @@ class Network(Protocol):
     @property
     def positions(self) -> int:
         """That it was made for."""
+        ...
+
+    def token_bytes(self) -> int:
+        """Keys and values of one token."""
+        ...
+
+    def cache_bytes(self, slots: Sequence[int]) -> int:
+        """Of a cache of requests with so many slots in use each."""
         ...
 
     def cache(self, requests: int) -> Any:

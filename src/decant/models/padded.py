@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -29,12 +29,14 @@ class Padded:
     positions: that the model was made for.
     form:      how the architecture takes its mask.
     filling:   the switch of the linears that give too few rows other bits.
+    measured:  bytes of a token in the cache, once a forward has shown them.
     """
 
     model: PreTrainedModel
     positions: int
     form: MaskForm
     filling: Filling
+    measured: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, model: PreTrainedModel, positions: int, filling: Filling | None = None) -> "Padded":
@@ -83,6 +85,18 @@ class Padded:
             (stored_bytes(weight), weight.dim() == 3 and weight.shape[0] == experts) for weight in _read(self.model)
         ]
         return sum(size * config.num_experts_per_tok // experts if stacked else size for size, stacked in parts)
+
+    def token_bytes(self) -> int:
+        """Keys and values of one token, which a forward over one shows."""
+        if not self.measured:
+            store = self.cache(1)
+            self.prefill(store, [Span(0, 0, torch.zeros(1, dtype=torch.int64, device=self.device), 2)], (), False)
+            self.measured.append(store.token_bytes())
+        return self.measured[0]
+
+    def cache_bytes(self, slots: Sequence[int]) -> int:
+        """Every request has the slots of the longest."""
+        return len(slots) * -(-max(slots, default=0) // KEYS) * KEYS * self.token_bytes()
 
     def cache(self, requests: int) -> Store:
         """An empty one."""

@@ -45,6 +45,13 @@ class Prefixes:
         self._used = 0
         self._chunks: OrderedDict[Key, Chunk] = OrderedDict()
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._chunks
+
+    def holds(self, size: int) -> bool:
+        """Whether so many bytes of chunks, and half as much read off them, fit in beside one another."""
+        return 1.5 * size <= self.room
+
     def find(self, key: Key) -> Chunk | None:
         """The chunk that ends such a prefix."""
         chunk = self._chunks.get(key)

@@ -7,7 +7,7 @@
 
 Embedding, norms, biases and the output matrix are as stored: other engines do not read an output matrix in eight bits.
 decant rounds that one when it loads, so that the folder says what `load(original, weights="int8")` says, bit for bit.
-Source: github.com/vllm-project/compressed-tensors 0.20, format int-quantized, as transformers and vLLM read it.
+Source: github.com/vllm-project/compressed-tensors 0.20, format int-quantized, as transformers reads it.
 """
 
 import copy
@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import torch
 import transformers
-from huggingface_hub import snapshot_download
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_utils import load_state_dict
+from transformers.utils.hub import cached_file
 
 from decant.errors import BadInput
 from decant.models.fast.int8 import MOST, in_steps
@@ -27,7 +27,7 @@ from decant.models.fast.int8 import MOST, in_steps
 STEP: Final = "weight_scale"
 WEIGHTS: Final = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
 ACTIVATIONS: Final = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
-SCHEME: Final = {
+SCHEME: Final[dict[str, Any]] = {
     "quant_method": "compressed-tensors",
     "format": "int-quantized",
     "quantization_status": "compressed",
@@ -41,7 +41,9 @@ def is_rounded(config: PreTrainedConfig) -> bool:
     said: dict[str, Any] = getattr(config, "quantization_config", None) or {}
     groups = list((said.get("config_groups") or {}).values())
     return (
-        (said.get("quant_method"), said.get("format"), len(groups)) == ("compressed-tensors", "int-quantized", 1)
+        len(groups) == 1
+        and _agrees(said, {key: SCHEME[key] for key in ("quant_method", "format", "ignore")})
+        and _agrees(groups[0], {"targets": ["Linear"]})
         and _agrees(groups[0].get("weights"), WEIGHTS)
         and _agrees(groups[0].get("input_activations"), ACTIVATIONS)
     )
@@ -54,7 +56,7 @@ def holds(network: PreTrainedModel) -> bool:
 
 @torch.no_grad()
 def write(network: PreTrainedModel, folder: Path) -> None:
-    """Weights in one file, config.json and generation_config.json."""
+    """Weights in one file (up to 50 GB), config.json and generation_config.json."""
     head = network.get_output_embeddings()
     linears = {
         f"{name}.weight" for name, part in network.named_modules() if isinstance(part, nn.Linear) and part is not head
@@ -66,13 +68,12 @@ def write(network: PreTrainedModel, folder: Path) -> None:
             found[name.replace("weight", STEP)] = step[:, None].bfloat16()
         elif name != "lm_head.weight" or not network.config.tie_word_embeddings:
             found[name] = _narrow(weight)
-    save_file(found, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to the owner alone
+    network.save_pretrained(folder, state_dict=found)
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)  # transformers leaves it to the owner alone
     config = copy.deepcopy(network.config)
     config.quantization_config = SCHEME
     config.save_pretrained(folder)
-    if network.generation_config is not None:
-        network.generation_config.save_pretrained(folder)
 
 
 def read(name: str, config: PreTrainedConfig, dtype: str | torch.dtype, revision: str | None) -> PreTrainedModel:
@@ -80,27 +81,24 @@ def read(name: str, config: PreTrainedConfig, dtype: str | torch.dtype, revision
 
     Raises BadInput where decant would round in another way than whoever made the folder.
     """
-    local = Path(name).is_dir()
-    folder = Path(name if local else snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"]))
-    found = {key: weight for file in sorted(folder.glob("*.safetensors")) for key, weight in load_file(file).items()}
+    found = load_state_dict(cached_file(name, "model.safetensors", revision=revision) or "")
     steps = {key: found.pop(key) for key in list(found) if key.endswith(f".{STEP}")}
     for key, step in steps.items():
-        largest = found[key.replace(STEP, "weight")].abs().amax(1)
+        largest = found[key.replace(STEP, "weight")].short().abs().amax(1)  # in int8 -128 has no positive twin
         if not (((largest == MOST) | (largest == 0)).all() and torch.equal(step.bfloat16().float(), step.float())):
             raise BadInput(
                 f"{name}: {key.removesuffix(f'.{STEP}')} was rounded in another way than decant rounds; decant reads "
                 f"the eight-bit folders of `decant export`, and `--weights int8` rounds the original"
             )
     plain = copy.deepcopy(config)
-    del plain.quantization_config
+    vars(plain).pop("quantization_config")
     network = getattr(transformers, (config.architectures or [""])[0]).from_pretrained(
         None, config=plain, state_dict=found, dtype=dtype
     )
     for key, step in steps.items():
         setattr(network.get_submodule(key.removesuffix(f".{STEP}")), STEP, step.float())
-    if local and (folder / "generation_config.json").is_file():
-        network.generation_config = GenerationConfig.from_pretrained(folder)
-    network.config._name_or_path = name
+    if cached_file(name, "generation_config.json", revision=revision, _raise_exceptions_for_missing_entries=False):
+        network.generation_config = GenerationConfig.from_pretrained(name, revision=revision or "main")
     return network
 
 

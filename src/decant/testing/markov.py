@@ -1,5 +1,6 @@
 """Language models small enough to know everything about."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -80,6 +81,14 @@ class MarkovLM:
     def tokens(self, context: MarkovContext) -> Tensor:
         """tokens_BT: the text."""
         return context.tokens_BT
+
+    def prepare(self, prompt_1T: Tensor, taps: Taps = Taps()) -> bool:  # noqa: B008  (frozen)
+        """There is nothing to read in advance."""
+        return True
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """The texts themselves."""
+        return 8 * sum(tokens)
 
     def _hidden(self, rows_BM: Tensor, layers: tuple[int, ...]) -> Tensor | None:
         if not layers:

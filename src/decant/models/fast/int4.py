@@ -1,24 +1,26 @@
-"""Weights in four bits: a step and a middle for every GROUP weights of an output channel; activations as they are.
+"""Weights in four bits: a step and a middle for every GROUP weights of an output channel; activations in bfloat16.
 
-A fifth of float32's bytes, a third of bfloat16's. Sixteen levels cannot hold everything: each group gives up the ends
-of its range that cost most squared error (SHRINKS). torch multiplies the groups out while it reads them, which is
-cheap for a lone row and dear for many: from eight rows on eight bits are faster. A row keeps its bits among any number
-of rows (measured on inputs whose halves cancel: 1 to 64 rows, float32, bfloat16 and float16, one and two threads).
+A third of bfloat16's bytes. Sixteen levels cannot hold everything: each group gives up the ends of its range where
+that costs less squared error (SHRINKS). torch multiplies the groups out while it reads them, which is cheap for a lone
+row and dear for many: from eight rows on eight bits are faster. A row keeps its bits among any number of rows (measured
+on inputs whose halves cancel: 1 to 64 rows, one and two threads). Under float32 the same product takes torch's
+reference loop (measured: 60 ms a token for 3.5), so whatever comes in is multiplied in bfloat16.
 Sources: Shen et al. 2020, arXiv:1909.05840 (groups); Choukroun et al. 2019, arXiv:1902.06822 (the least squared error).
 """
 
 from collections.abc import Set
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, final
+from typing import ClassVar, Final, final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from decant.models.fast.int8 import WHOLE
 from decant.models.fast.products import AsStored, Gated, Product
 
-GROUP: Final = 32  # 64 and 128 save a tenth of the bytes and no time, unlearn as much, and fit fewer matrices
+GROUP: Final = 32  # 64 saves a tenth of the bytes, no time, and unlearns as much; but fewer matrices fit
 OUTS: Final = 16  # output channels of a block
 LEVELS, MIDDLE = 15, 8
 SHRINKS: Final = (1.0, 0.95, 0.9)
@@ -27,26 +29,30 @@ SHRINKS: Final = (1.0, 0.95, 0.9)
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Int4:
-    """weight: opaque; steps: [in / GROUP, out, 2], a step and a middle, in the type of the activations."""
+    """weight: opaque; steps: [in / GROUP, out, 2], a step and a middle in bfloat16."""
 
     weight: Tensor
     steps: Tensor
     bias: Tensor | None
 
     @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> "Int4":
-        """weight: [out, in] that `fits`; dtype: of the activations."""
+    def of(cls, weight: Tensor, bias: Tensor | None) -> "Int4":
+        """weight: [out, in] that `fits`."""
         whole, steps = in_groups(weight.detach())
         packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(whole, 1)
-        return cls(packed, steps.to(dtype), None if bias is None else bias.detach())
+        return cls(packed, steps, None if bias is None else bias.detach())
 
     def __call__(self, x: Tensor) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        found = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.weight, GROUP, self.steps)
-        return (found if self.bias is None else found.add_(self.bias)).view(*x.shape[:-1], -1)
+        return self.narrow(x).to(x.dtype)
 
     def plus(self, x: Tensor, y: Tensor) -> Tensor:
         return self(x).add_(y)
+
+    def narrow(self, x: Tensor) -> Tensor:
+        """The product in bfloat16."""
+        flat = x.reshape(-1, x.shape[-1]).bfloat16()
+        found = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.weight, GROUP, self.steps)
+        return (found if self.bias is None else found.add_(self.bias)).view(*x.shape[:-1], -1)
 
 
 @final
@@ -58,7 +64,7 @@ class Int4Pair:
     up: Int4
 
     def __call__(self, x: Tensor) -> Tensor:
-        return silu(self.gate(x), inplace=True).mul_(self.up(x))
+        return silu(self.gate.narrow(x), inplace=True).mul_(self.up.narrow(x)).to(x.dtype)
 
     @property
     def loops(self) -> Set[tuple[int, int]]:
@@ -69,17 +75,17 @@ class Int4Pair:
 @final
 @dataclass(frozen=True, slots=True)
 class InInt4:
-    """Matrices that `fits`; others stay as stored. dtype: of the activations."""
+    """Matrices that `fits`; others stay as stored."""
 
-    dtype: torch.dtype
+    whole: ClassVar[int] = WHOLE
 
     def product(self, weight: Tensor, bias: Tensor | None) -> Product:
-        return Int4.of(weight, bias, self.dtype) if fits(weight) else AsStored().product(weight, bias)
+        return Int4.of(weight, bias) if fits(weight) else AsStored().product(weight, bias)
 
     def gated(self, gate: tuple[Tensor, Tensor | None], up: tuple[Tensor, Tensor | None]) -> Gated:
         if not fits(gate[0]):
             return AsStored().gated(gate, up)
-        return Int4Pair(Int4.of(*gate, self.dtype), Int4.of(*up, self.dtype))
+        return Int4Pair(Int4.of(*gate), Int4.of(*up))
 
 
 def fits(weight: Tensor) -> bool:
@@ -113,7 +119,7 @@ def in_groups(weight: Tensor) -> tuple[Tensor, Tensor]:
 def unpacks() -> bool:
     """Whether this torch can: the product of ones tells."""
     try:
-        ones = Int4.of(torch.ones(OUTS, GROUP), None, torch.float32)(torch.ones(1, GROUP))
+        ones = Int4.of(torch.ones(OUTS, GROUP), None)(torch.ones(1, GROUP))
     except (RuntimeError, AttributeError):
         return False
     return torch.allclose(ones, torch.full_like(ones, GROUP), rtol=1e-2)

@@ -81,11 +81,6 @@ class Lanes:
         lane.reserve(stop)
         lane.rows_L2KSW[:, :, :, first:stop] = rows
 
-    def token_bytes(self) -> int:
-        """Keys and values of one token."""
-        rows_L2KSW = self.lanes[0].rows_L2KSW
-        return rows_L2KSW[:, :, :, :1].numel() * rows_L2KSW.element_size() if self.lanes[0].slots else 0
-
     def select(self, rows: list[int]) -> "Lanes":
         """Requests `rows`."""
         return self._moved([self.lanes[row] for row in rows])

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, pad, rms_norm
 from transformers import PreTrainedConfig
 
+from decant.models.attention import KEYS
 from decant.models.fast.lanes import Lanes
 from decant.models.fast.mixing import Mixing, SteadyMixing, mixing
 from decant.models.fast.products import Gated, Packed, Plain, Product
@@ -128,6 +129,14 @@ class Lean:
     def weight_bytes(self) -> int:
         """What a forward of one row reads of the weights; of the embedding it reads a line."""
         return sum(map(stored_bytes, _tensors((self.layers, self.norm, self.head))))
+
+    def token_bytes(self) -> int:
+        """Keys and values of one token."""
+        return len(self.layers) * 2 * self.kv_heads * self.width * self.dtype.itemsize
+
+    def cache_bytes(self, slots: Sequence[int]) -> int:
+        """Lanes grow in whole blocks."""
+        return sum(-(-count // KEYS) * KEYS for count in slots) * self.token_bytes()
 
     def cache(self, requests: int) -> Lanes:
         """An empty one."""

@@ -6,7 +6,7 @@ feed-forward, and no elementwise loop whose tail has other bits.
 
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import ClassVar, Protocol, final
 
 import torch
 from torch import Tensor
@@ -37,7 +37,12 @@ class Gated(Protocol):
 
 
 class Layout(Protocol):
-    """How the weights of a model lie in memory."""
+    """How the weights of a model lie in memory.
+
+    whole: what goes from `gated` to the product behind it is filled up with zeros to a multiple of so many columns.
+    """
+
+    whole: ClassVar[int]
 
     def product(self, weight: Tensor, bias: Tensor | None) -> Product:
         """weight: [out, in]."""
@@ -116,6 +121,8 @@ class Pair:
 @dataclass(frozen=True, slots=True)
 class AsStored:
     """Weights in their own type."""
+
+    whole: ClassVar[int] = 1
 
     def product(self, weight: Tensor, bias: Tensor | None) -> Dense:
         weight = weight.detach()

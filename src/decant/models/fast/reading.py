@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from decant.models import rounded
@@ -80,18 +81,19 @@ def take(
 
 def _layer(layer: Any, layout: Layout) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
+    more = -mlp.down_proj.in_features % layout.whole
     if hasattr(attention, "qkv_proj"):
-        read, gated = _taken(attention.qkv_proj, layout), _halves(mlp.gate_up_proj, layout)
+        read, gated = _taken(attention.qkv_proj, layout), _halves(mlp.gate_up_proj, layout, more)
     else:
         read = _joined([attention.q_proj, attention.k_proj, attention.v_proj], layout)
-        gated = _pair(mlp.gate_proj, mlp.up_proj, layout)
+        gated = _pair(mlp.gate_proj, mlp.up_proj, layout, more)
     return Layer(
         first_norm=_norm(layer.input_layernorm),
         read=read,
         write=_taken(attention.o_proj, layout),
         second_norm=_norm(layer.post_attention_layernorm),
         gated=gated,
-        down=_taken(mlp.down_proj, layout),
+        down=_taken(mlp.down_proj, layout, more),
         query_norm=_norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
         key_norm=_norm(attention.k_norm) if hasattr(attention, "k_norm") else None,
         scale=attention.scaling,
@@ -102,25 +104,31 @@ def _norm(norm: Any) -> Norm:
     return Norm(norm.weight.detach(), norm.variance_epsilon)
 
 
-def _taken(plain: nn.Linear, layout: Layout) -> Product:
-    made = layout.product(_weight(plain), plain.bias)
+def _taken(plain: nn.Linear, layout: Layout, more: int = 0) -> Product:
+    """more: columns of zeros at its end."""
+    made = layout.product(pad(_weight(plain), (0, more)), plain.bias)
     _empty(plain)
     return made
 
 
-def _pair(gate: nn.Linear, up: nn.Linear, layout: Layout) -> Gated:
-    made = layout.gated((_weight(gate), gate.bias), (_weight(up), up.bias))
+def _pair(gate: nn.Linear, up: nn.Linear, layout: Layout, more: int) -> Gated:
+    made = layout.gated(_filled(_weight(gate), gate.bias, more), _filled(_weight(up), up.bias, more))
     _empty(gate)
     _empty(up)
     return made
 
 
-def _halves(both: nn.Linear, layout: Layout) -> Gated:
+def _halves(both: nn.Linear, layout: Layout, more: int) -> Gated:
     gate, up = _weight(both).chunk(2)
     biases = (None, None) if both.bias is None else both.bias.chunk(2)
-    made = layout.gated((gate, biases[0]), (up, biases[1]))
+    made = layout.gated(_filled(gate, biases[0], more), _filled(up, biases[1], more))
     _empty(both)
     return made
+
+
+def _filled(weight: Tensor, bias: Tensor | None, more: int) -> tuple[Tensor, Tensor | None]:
+    """With so many rows of zeros at their end."""
+    return pad(weight, (0, 0, 0, more)), None if bias is None else pad(bias, (0, more))
 
 
 def _joined(parts: list[nn.Linear], layout: Layout) -> Product:

@@ -4,6 +4,7 @@ A law that rests on chance has fixed seeds, so it answers the same every time; `
 """
 
 from decant.testing.laws.constraint import check_constraint
+from decant.testing.laws.continuous import check_continuous
 from decant.testing.laws.decoder import check_decoder, check_law
 from decant.testing.laws.drafter import check_drafter
 from decant.testing.laws.model import check_model
@@ -14,6 +15,7 @@ from decant.testing.laws.warp import check_warp
 
 __all__ = [
     "check_constraint",
+    "check_continuous",
     "check_decoder",
     "check_drafter",
     "check_law",

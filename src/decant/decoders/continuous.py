@@ -1,0 +1,123 @@
+"""Continuous batching: requests join a running batch and leave it at any step.
+
+Source: Yu et al. 2022, "Orca", OSDI; prefill in chunks between steps: Agrawal et al. 2023, arXiv:2308.16369.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, final
+
+import torch
+
+from decant.decoders.generate import Output, right_pad
+from decant.decoders.stopping import Stopping
+from decant.errors import BadInput
+from decant.noise import Noise
+from decant.protocols import Cached, Decoder, Gradual
+from decant.types import join_rows, select_rows
+
+S = TypeVar("S")  # the decoder's state
+
+MEGABYTE = 2**20
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One prompt and how it is decoded. `output` grows in place; its reason says that it has ended.
+
+    seed: of its noise; what a request says depends on no other.
+    """
+
+    prompt: list[int]
+    seed: int
+    stopping: Stopping
+    output: Output = field(default_factory=lambda: Output([], []))
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and output, at most."""
+        return len(self.prompt) + self.stopping.max_tokens
+
+
+@final
+class Continuous(Generic[S]):
+    """At most `batch` requests at a time over one decoder; the others wait, first come, first served.
+
+    megabytes: of cache that running requests may need up to their last token, so that none is ever put out; None: no
+        limit. What a decoder does not count (`protocols.Cached`) is not bounded.
+    running, waiting: as they stand.
+
+    Between two steps at most one request joins, and of a long prompt at most one chunk is read: those that run wait no
+    longer than that (a decoder that does not read in chunks reads the whole prompt).
+    """
+
+    def __init__(
+        self, decoder: Decoder[S], *, batch: int, megabytes: float | None = None, device: str | torch.device = "cpu"
+    ) -> None:
+        if batch < 1:
+            raise BadInput(f"batch is 1 or more, got {batch}")
+        self.decoder, self.batch, self.megabytes, self.device = decoder, batch, megabytes, device
+        self.running: list[Request] = []
+        self.waiting: deque[Request] = deque()
+        self._state: Any = None
+
+    def add(self, request: Request) -> None:
+        """Put a request in line. Raises BadInput where it would not fit the cache even alone."""
+        needs = self._megabytes([request])
+        if self.megabytes is not None and needs > self.megabytes:
+            raise BadInput(
+                f"a request of {len(request.prompt)} prompt tokens and up to {request.stopping.max_tokens} new ones "
+                f"needs {needs:.1f} MB of cache, and there are {self.megabytes:g}; raise the budget or ask for fewer"
+            )
+        self.waiting.append(request)
+
+    def cancel(self, request: Request) -> None:
+        """Take a request out, wherever it stands; what it has said stays in its output."""
+        if request in self.waiting:
+            self.waiting.remove(request)
+        elif request in self.running:
+            self._keep([other for other in self.running if other is not request])
+
+    @torch.inference_mode()
+    def step(self) -> list[Request]:
+        """One step of all that run, after those that can have joined; returns the requests that took part."""
+        self._admit()
+        if not self.running:
+            return []
+        self._state, step = self.decoder.step(self._state)
+        rows = zip(step.tokens_BC.tolist(), step.drafted_BC.tolist(), strict=True)  # sync: may a text end?
+        served = self.running
+        for request, (tokens, drafted) in zip(served, rows, strict=True):
+            request.output.extend(tokens, drafted, request.stopping)
+        self._keep([request for request in served if request.output.reason is None])
+        return served
+
+    def _admit(self) -> None:
+        """Start what fits: as many as there is room for where nobody waits for the next step, else one."""
+        idle = not self.running
+        while self.waiting and len(self.running) < self.batch and self._fits(self.waiting[0]):
+            prompt_1T = right_pad([self.waiting[0].prompt], self.device)
+            if not idle and isinstance(self.decoder, Gradual) and not self.decoder.prepare(prompt_1T):
+                return
+            request = self.waiting.popleft()
+            state = self.decoder.start(prompt_1T, Noise.of([request.seed], self.device))
+            self._state = join_rows(self._state, state) if self.running else state
+            self.running = [*self.running, request]
+            if not idle:
+                return
+
+    def _fits(self, request: Request) -> bool:
+        return self.megabytes is None or self._megabytes([*self.running, request]) <= self.megabytes
+
+    def _megabytes(self, requests: list[Request]) -> float:
+        if not isinstance(self.decoder, Cached):
+            return 0.0
+        return self.decoder.cache_bytes([request.tokens for request in requests]) / MEGABYTE
+
+    def _keep(self, requests: list[Request]) -> None:
+        """Let the others go."""
+        if len(requests) < len(self.running):
+            rows = [row for row, request in enumerate(self.running) if request in requests]
+            self._state = select_rows(self._state, torch.tensor(rows, device=self.device)) if rows else None
+            self.running = requests
