@@ -12,8 +12,9 @@ The *root* is the last emitted token: it is never in the target's cache, and eve
 `p` is always the target, `q` always the draft.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -168,6 +169,23 @@ class Step:
     tokens_BC: Tensor
     positions_BC: Tensor
     drafted_BC: Tensor
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CostCurve:
+    """Seconds of one pass of a model over so many rows, measured; rows ascend."""
+
+    rows: tuple[int, ...]
+    measured: tuple[float, ...]
+
+    def seconds(self, rows: int) -> float:
+        """Between two measured points on the line through them; behind the last, on the line through the last two."""
+        at = min(max(bisect_left(self.rows, rows), 1), len(self.rows) - 1)
+        if len(self.rows) == 1 or rows <= self.rows[0]:
+            return self.measured[0]
+        (x0, x1), (y0, y1) = self.rows[at - 1 : at + 1], self.measured[at - 1 : at + 1]
+        return y0 + (y1 - y0) * (rows - x0) / (x1 - x0)
 
 
 State = TypeVar("State")

@@ -7,9 +7,10 @@ import torch
 
 from decant.policies.additive import Additive
 from decant.policies.confidence import Confidence
+from decant.policies.cost_aware import CostAware
 from decant.policies.fixed import Fixed
 from decant.testing.laws import check_policy
-from decant.types import DraftShape
+from decant.types import CostCurve, DraftShape
 
 POLICIES = [
     Fixed(),
@@ -17,6 +18,9 @@ POLICIES = [
     Fixed(depth=3, width=2, budget=6),
     Additive(),
     Additive(initial=1, up=9, down=9, most=4),
+    CostAware(),
+    CostAware(target=CostCurve((1, 4, 8), (1.0, 1.1, 3.0)), draft=CostCurve((1, 8), (0.2, 0.3))),
+    CostAware(retry=2, target=CostCurve((1, 2), (1.0, 9.0))),
     Confidence(),
     Confidence(depth=4, threshold=0.0),
 ]

@@ -6,8 +6,9 @@ import torch
 from decant.errors import BadInput
 from decant.policies.additive import Additive
 from decant.policies.confidence import Confidence
+from decant.policies.cost_aware import CostAware, Estimate
 from decant.policies.fixed import Fixed
-from decant.types import PAD, Draft, DraftShape, Scores, Verdict
+from decant.types import PAD, CostCurve, Draft, DraftShape, Scores, Verdict
 
 SCORES = Scores(torch.zeros(1, 0, 2))
 
@@ -81,3 +82,59 @@ def test_messages(make, message: str) -> None:
     with pytest.raises(BadInput) as raised:
         make()
     assert str(raised.value).endswith(message)
+
+
+FLAT, STEEP = CostCurve((1, 64), (1.0, 1.0)), CostCurve((1, 2, 64), (1.0, 2.0, 64.0))
+
+
+def settled(policy: CostAware, accepted: list[int], rounds: int = 30, depth: int = 4) -> Estimate:
+    """What it believes after rounds in which so many of `depth` guesses were kept."""
+    state = policy.start(len(accepted))
+    draft = chain_of(*[depth] * len(accepted))
+    verdict = Verdict.of_chain(draft.tokens_BN, torch.tensor(accepted), torch.zeros(len(accepted), dtype=torch.int64))
+    for _ in range(rounds):
+        state = policy.observe(state, draft, verdict, SCORES)
+    return state
+
+
+def test_cost_aware_estimates_the_rate_of_kept_guesses() -> None:
+    rates = settled(CostAware(memory=1.0), [4, 2, 0], rounds=100).rate_B
+    assert torch.allclose(rates, torch.tensor([1.0, 2 / 3, 0.0]), atol=0.02)
+
+
+def test_cost_aware_guesses_as_far_as_it_pays() -> None:
+    free, dear = CostAware(target=FLAT), CostAware(target=STEEP)
+    assert free.shape(settled(free, [2])).depth == 8  # rows cost nothing: as deep as allowed
+    assert dear.shape(settled(dear, [2])).depth == 0  # every row costs a pass
+    slow_draft = CostAware(target=FLAT, draft=CostCurve((1,), (0.4,)))
+    best = max(range(9), key=lambda k: (1 - (2 / 3) ** (k + 1)) / (1 + 0.4 * k))
+    assert slow_draft.shape(settled(slow_draft, [2], rounds=200)).depth == best == 1
+    assert CostAware(target=FLAT, most=0).shape(free.start(2)).depth == 0
+
+
+def test_cost_aware_counts_the_rows_of_the_whole_batch() -> None:
+    bend = CostAware(target=CostCurve((1, 8, 64), (1.0, 1.0, 8.0)))
+    assert bend.shape(settled(bend, [3])).depth > bend.shape(settled(bend, [3] * 8)).depth == 0
+
+
+def test_cost_aware_tries_again_after_a_while() -> None:
+    policy = CostAware(target=STEEP, retry=3)
+    state, nothing = settled(policy, [0]), Draft.nothing(1)
+    verdict = Verdict.of_chain(nothing.tokens_BN, torch.tensor([0]), torch.tensor([0]))
+    depths = []
+    for _ in range(5):
+        depths.append(policy.shape(state).depth)
+        state = policy.observe(state, nothing, verdict, SCORES)
+    assert depths == [0, 0, 0, 2, 2]
+
+
+def test_a_cost_curve_is_read_between_and_behind_its_points() -> None:
+    curve = CostCurve((1, 4, 8), (1.0, 4.0, 6.0))
+    assert [curve.seconds(rows) for rows in (1, 2, 4, 6, 8, 16)] == [1.0, 2.0, 4.0, 5.0, 6.0, 10.0]
+    assert CostCurve((1,), (2.0,)).seconds(9) == 2.0
+
+
+@pytest.mark.parametrize("wrong", [{"most": -1}, {"memory": 0.0}, {"memory": 1.5}, {"retry": 0}])
+def test_cost_aware_refuses_what_it_cannot_be(wrong) -> None:
+    with pytest.raises(BadInput, match="cost-aware needs"):
+        CostAware(**wrong)

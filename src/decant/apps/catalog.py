@@ -143,6 +143,12 @@ POLICIES: Final = _table(
         "Gante 2023, huggingface.co/blog/assisted-generation",
     ),
     Part(
+        "cost-aware",
+        "as deep as pays by this machine's measured costs, or not at all",
+        "policies.cost_aware:CostAware",
+        "Leviathan et al. 2023, arXiv:2211.17192",
+    ),
+    Part(
         "confidence",
         "stop where the drafter itself is unsure",
         "policies.confidence:Confidence",

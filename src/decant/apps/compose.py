@@ -81,7 +81,10 @@ def compose(
         given = {"model": replace(draft.model, vocab=target.model.vocab), "coupled": judge.seeded}
     drafter_knobs, policy_knobs = knobs_for(recipe, policy)
     mine, his = wanted.parted(drafter_knobs, policy_knobs)
-    pacing: Policy[Any] = build(pace.joined(his), pace_class, policy_knobs)
+    costs: dict[str, Any] = {}
+    if pace.name == "cost-aware":
+        costs = {"target": target.costs(), "draft": draft.costs() if given and draft is not None else None}
+    pacing: Policy[Any] = build(pace.joined(his), pace_class, policy_knobs, costs)
     decoder = Speculative(
         target.model, build(mine, guesser, drafter_knobs, given), judge, pacing, warp, Unconstrained()
     )

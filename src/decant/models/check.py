@@ -62,16 +62,19 @@ def chain_probe(model: Causal) -> Probe:
     return probe
 
 
-def lone_seconds(models: Mapping[K, Causal]) -> dict[K, float]:
-    """What each takes over one token, the best of REPEATS, in turns."""
-    found: dict[K, list[float]] = {name: [] for name in models}
+def pass_seconds(passes: Mapping[K, tuple[Causal, int]]) -> dict[K, float]:
+    """What each model takes over so many new tokens of one request, the best of REPEATS, in turns."""
+    found: dict[K, list[float]] = {name: [] for name in passes}
     with torch.inference_mode():
-        contexts = {name: model.start(_ids(model, 64))[0] for name, model in models.items()}
+        contexts = {name: model.start(_ids(model, 64))[0] for name, (model, _) in passes.items()}
         for _ in range(REPEATS + 1):  # the first is a warm-up, and never the best
-            for name, model in models.items():
+            for name, (model, tokens) in passes.items():
                 contexts[name].memory[0] = None
+                draft = Draft(_ids(model, tokens)[:, 1:])
                 begin = time.perf_counter()
-                model.score(contexts[name], Draft.nothing(1, model.network.device))
+                model.score(contexts[name], draft)
+                if model.network.device.type != "cpu":
+                    torch.accelerator.synchronize(model.network.device)
                 found[name].append(time.perf_counter() - begin)
     return {name: min(seconds) for name, seconds in found.items()}
 

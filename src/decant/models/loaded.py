@@ -9,12 +9,14 @@ from transformers import PreTrainedTokenizerBase
 
 from decant.errors import BadInput
 from decant.models.causal import Causal
-from decant.models.check import chain_probe, lone_seconds, settle
+from decant.models.check import chain_probe, pass_seconds, settle
 from decant.models.fast.lean import Lean
 from decant.models.machine import fast_bfloat16, instruction_sets
 from decant.models.rows import PROBE, RowClass, cheapest, fillings, find, priced, remembered, whole
+from decant.types import CostCurve
 
 LARGE = 2**26  # bytes of weights: in a smaller model rows that nobody reads cost more than they save
+COSTED = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)  # rows of the passes whose costs policies read
 TAIL = 8  # prompt tokens that keep the first output token's leading space and byte sequences right
 
 
@@ -80,8 +82,8 @@ class Loaded:
             rows = find(chain_probe(model), whole(model.network.loops))
             if rows is None:
                 return None
-            filled = {size: replace(model, rows=replace(rows, least=size)) for size in fillings(rows)}
-            seconds = lone_seconds({**filled, 0: replace(model, steady=False)})
+            filled = {size: (replace(model, rows=replace(rows, least=size)), 1) for size in fillings(rows)}
+            seconds = pass_seconds({**filled, 0: (replace(model, steady=False), 1)})
             return asdict(priced(rows, seconds, seconds.pop(0)))
 
         found = remembered(self._fingerprint(), "row counts that share bits", find_out)
@@ -94,11 +96,21 @@ class Loaded:
             return self
 
         def find_out() -> int:
-            networks = {size: replace(network, lone=size) for size in fillings()}
-            return cheapest(lone_seconds({size: replace(self.model, network=one) for size, one in networks.items()}))
+            models = {size: replace(self.model, network=replace(network, lone=size)) for size in fillings()}
+            return cheapest(pass_seconds({size: (model, 1) for size, model in models.items()}))
 
         lone = remembered(self._fingerprint(), "the cheapest row count", find_out)
         return replace(self, model=replace(self.model, network=replace(network, lone=lone)))
+
+    def costs(self) -> CostCurve:
+        """Seconds of a pass by its rows, in the mode that applies, measured as often."""
+
+        def find_out() -> dict[str, float]:
+            return pass_seconds({str(rows): (self.model, rows) for rows in COSTED})
+
+        mode = "exact" if self.model.rows else "free"
+        found = remembered(self._fingerprint(), f"seconds of a pass by its rows, {mode}", find_out)
+        return CostCurve(tuple(map(int, found)), tuple(found.values()))
 
     def same_tokenizer(self, other: "Loaded") -> bool:
         """Whether both spell every text with the same ids."""
