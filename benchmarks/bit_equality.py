@@ -1,12 +1,13 @@
-"""How many of 240 prompts does drafted decoding answer with exactly plain decoding's tokens?
+"""How many of 540 prompts does drafted decoding answer with exactly plain decoding's tokens?
 
     python benchmarks/bit_equality.py [--threads 2] [--json FILE] [--quick]
+    python benchmarks/bit_equality.py --widen 0.4B --take 64 --max-tokens 16
 
 house:target in exact mode: float32 and bfloat16, greedy and sampled (temperature 1, verifier coupled, fixed seeds),
-batch 1 and 4, each method against plain decoding at the same batch; chains (draft-model, prompt-lookup) and trees
+batch 1 and 8, each method against plain decoding at the same batch; chains (draft-model, prompt-lookup) and trees
 (token-recycling) must be equal on all prompts. Differences are counted as near-ties, or as unexplained. In every cell a
-planted fault must be caught. The prompts are the 180 shipped ones and the first halves of the 60 code prompts. Cells
-that stand in the results file already are not run again, so an interrupted run goes on.
+planted fault must be caught. The prompts are the 180 shipped ones, their halves and their quarters. Cells that
+stand in the results file already are not run again, so an interrupted run goes on.
 
 Left out: other models, machines, thread counts and lengths; logits are compared through the tokens that they choose.
 """
@@ -42,16 +43,16 @@ def cell(target: Loaded, draft: Loaded, heat: float, batch: int, chosen: argpars
     question = Question("all", "", draft, max_tokens=chosen.max_tokens, batch=batch)
     prompts = [prompt for source in SOURCES for prompt in read(source, chosen.limit)]
     trial = prepare(target, question, prompts, Sampling(temperature=heat), Opening())
-    report = with_halves(trial).certify(0, lambda done, total, text: None)
+    report = with_parts(trial, chosen.take).certify(0, lambda done, total, text: None)
     return [{key: check[key] for key in KEPT} for check in report["checks"]]
 
 
-def with_halves(trial: Trial) -> Trial:
-    """The code prompts cut in half stand behind the others."""
-    work, third = trial.workload, len(trial.workload.prompts) // len(SOURCES)
-    halves = [ids[: len(ids) // 2] for ids in work.prompts[third : 2 * third]]
-    longer = Workload(work.prompts + halves, work.max_tokens, work.batch, work.seed, work.ends, work.device)
-    return replace(trial, workload=longer)
+def with_parts(trial: Trial, take: int | None) -> Trial:
+    """The first halves and quarters of all prompts stand behind them; of all that every n-th, `take` in number."""
+    work = trial.workload
+    prompts = [ids[: max(1, len(ids) // part)] for part in (1, 2, 4) for ids in work.prompts]
+    prompts = prompts[:: max(1, len(prompts) // take)][:take] if take else prompts
+    return replace(trial, workload=Workload(prompts, work.max_tokens, work.batch, work.seed, work.ends, work.device))
 
 
 def finished(chosen: argparse.Namespace, settings: dict) -> dict:
@@ -67,6 +68,8 @@ if __name__ == "__main__":
     parser = options(__doc__)
     parser.add_argument("--limit", type=int, default=60, help="prompts of each of three kinds")
     parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--take", type=int, help="so many of all prompts, evenly spread (default: all)")
+    parser.add_argument("--widen", help="size that the target is enlarged to")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     chosen = parser.parse_args()
     if chosen.quick:
@@ -76,15 +79,19 @@ if __name__ == "__main__":
     settings = {
         "limit": chosen.limit,
         "max_tokens": chosen.max_tokens,
+        "take": chosen.take,
+        "widen": chosen.widen,
         **{key: facts[key] for key in ("processor", "threads", "torch", "decant")},
     }
     cells = finished(chosen, settings)
     file = None
     for dtype in chosen.dtypes.split(","):
-        target, draft = Opening(dtype=dtype, exact="on").pair("house:target", "house:draft", ["draft-model"])
+        target, draft = Opening(dtype=dtype, exact="on", widen=chosen.widen).pair(
+            "house:target", "house:draft", ["draft-model"]
+        )
         print(f"{dtype}: {target.exact_note}")
         for heat in (0.0, 1.0):
-            for batch in (1, 4):
+            for batch in (1, 8):
                 name = f"{dtype}, temperature {heat:g}, batch {batch}"
                 if name not in cells:
                     cells[name] = cell(target, draft, heat, batch, chosen)

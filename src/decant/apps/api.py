@@ -7,7 +7,7 @@ from decant.apps.catalog import check
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, chat_prompt, encode, text_prompt
 from decant.apps.sampling import Sampling
-from decant.apps.session import Completion, Limits, Model, Run, open_session
+from decant.apps.session import PREFIX_MB, Batching, Completion, Limits, Model, Run, open_session
 
 Messages = list[dict[str, str]]
 Several = list[str] | list[Messages] | list[str | Messages]
@@ -22,12 +22,12 @@ class Stream:
         self._run = run
 
     def __iter__(self) -> Iterator[str]:
-        return (piece for [piece] in self._run if piece)
+        return (new[0] for new in self._run if new[0])
 
     @property
     def completion(self) -> Completion:
         """What was said so far."""
-        return self._run.completions[0]
+        return self._run.completion(0)
 
 
 class Settings(TypedDict, total=False):
@@ -47,6 +47,8 @@ class Settings(TypedDict, total=False):
     dtype: str
     device: str
     exact: Exact
+    batch: int
+    cache_mb: float | None
 
 
 @overload
@@ -75,12 +77,16 @@ def generate(
     dtype: str = "auto",
     device: str = "auto",
     exact: Exact = "auto",
+    batch: int = 8,
+    cache_mb: float | None = None,
 ) -> Completion | list[Completion]:
     """Continue a prompt, answer a conversation, or do so for several at once.
 
     model:  a Hub id, a folder, `house:NAME`, or a model that is loaded already.
-    prompt: raw text; messages, which go through the chat template; or a list of those, decoded as one batch.
+    prompt: raw text; messages, which go through the chat template; or a list of those, however many.
     method: a row of the catalogue, knobs included; by default draft-model where there is a draft, else prompt-lookup.
+    batch:  of a list, how many run at a time; the others join as these end.
+    cache_mb: megabytes of keys and values that those that run may need together; by default without limit.
 
     Sampling settings that are None come from the model's generation_config.json. Every request has the same `seed`.
     Raises BadInput, IncompatibleParts or UnknownMethod, all of them DecantErrors.
@@ -89,11 +95,14 @@ def generate(
     several = isinstance(prompt, list | tuple) and not _is_messages(prompt)
     asked = [_prompt(one, f"prompt {at}") for at, one in enumerate(prompt, 1)] if several else [_prompt(prompt)]
     sampling, opening = Sampling(temperature, top_k, top_p, min_p), Opening(dtype, device, exact)
-    limits = Limits(max_tokens, _strings(stop))
-    session = open_session(model, draft, sampling, opening, method=method, verifier=verifier, policy=policy)
+    limits, batching = Limits(max_tokens, _strings(stop)), Batching(batch, cache_mb)
+    prefix_mb = PREFIX_MB if len(asked) > 1 else 0
+    session = open_session(
+        model, draft, sampling, opening, method=method, verifier=verifier, policy=policy, prefix_mb=prefix_mb
+    )
     if not asked:
         return []
-    run = session.run(encode(asked, session.target), seed, limits)
+    run = session.run(encode(asked, session.target), seed, limits, batching)
     for _ in run:
         pass
     return run.completions if several else run.completions[0]

@@ -53,8 +53,8 @@ class Demonstration:
         sampling = Sampling(temperature=0.0)
         method = compose("draft-model", self.target, self.draft, warp_of(sampling))
         session = Session(self.target, self.draft, method, sampling)
-        for [piece] in session.run(encode(self.prompts[:1], self.target), self.seed, Limits(self.max_tokens)):
-            yield piece
+        for new in session.run(encode(self.prompts[:1], self.target), self.seed, Limits(self.max_tokens)):
+            yield new[0]
 
     def race(self, prompts: int, repeat: int, progress: Progress) -> dict[str, Any]:
         """All methods on the first `prompts` prompts, greedily."""

@@ -1,22 +1,25 @@
 """A target with a method in place, and requests that run through it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from os import PathLike
-from typing import final
+from typing import Final, final
 
 from torch.nn import Module
 
 from decant.apps.compose import compose, default_method, warp_of
 from decant.apps.opening import Opening
 from decant.apps.sampling import Sampling
-from decant.decoders.generate import Output, right_pad, stream
+from decant.decoders.continuous import Continuous, Request
 from decant.decoders.method import Method
 from decant.decoders.stopping import Reason, Stopping
 from decant.decoders.text import TextStream
 from decant.errors import BadInput
 from decant.models.load import Loaded
-from decant.noise import Noise
+from decant.models.prefixes import Prefixes
+
+PREFIX_MB: Final = 256.0  # of prompts that begin alike, where there are several
 
 Model = str | PathLike[str] | Loaded | Module
 """A Hub id, a folder, `house:NAME`; or what is loaded already: by decant, or by transformers."""
@@ -31,7 +34,7 @@ class Completion:
     tokens:  output ids, an end token included.
     drafted: whether each was guessed by a drafter.
     reason:  "stop" at an end token or a stop string, "length" at the number of tokens; None while it runs.
-    steps:   target calls that it took.
+    steps:   target calls that it took part in.
     """
 
     text: str
@@ -63,6 +66,25 @@ class Limits:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """How requests share a target; what they say does not depend on it. Raises BadInput where there is room for none.
+
+    batch:    requests at a time, at most: exact mode holds fewer of some models.
+    cache_mb: megabytes of keys and values that they may need together; None: no limit. Whoever has no room waits.
+    """
+
+    batch: int = 8
+    cache_mb: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise BadInput(f"batch is 1 or more, got {self.batch}")
+        if self.cache_mb is not None and not self.cache_mb > 0:
+            raise BadInput(f"cache_mb is more than 0, got {self.cache_mb:g}; leave it out for no limit")
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Session:
     """A target with a method in place; `sampling` is what the method's warp was made from."""
 
@@ -71,9 +93,18 @@ class Session:
     method: Method
     sampling: Sampling
 
-    def run(self, prompts: list[list[int]], seed: int, limits: Limits) -> "Run":
-        """Start one request for each prompt, all of the same seed: a text never depends on its neighbours."""
-        return Run(self, prompts, seed, limits)
+    def run(
+        self,
+        prompts: list[list[int]],
+        seed: int,
+        limits: Limits,
+        batching: Batching = Batching(),  # noqa: B008  (frozen)
+    ) -> "Run":
+        """Put one request for each prompt in line, all of the same seed: a text never depends on its neighbours.
+
+        Raises BadInput for a prompt that is empty, longer than the context, or never fits the cache.
+        """
+        return Run(self, prompts, seed, limits, batching)
 
 
 def open_session(
@@ -85,12 +116,17 @@ def open_session(
     method: str | None = None,
     verifier: str | None = None,
     policy: str | None = None,
+    prefix_mb: float = 0.0,
 ) -> Session:
     """Load what is needed and compose; without a `method` the draft model decodes if there is one.
+
+    prefix_mb: megabytes of prompts' beginnings that the target keeps for other prompts; beside `Batching.cache_mb`.
 
     Sampling settings that were not given come from the model's generation_config.json.
     """
     target, helper = opening.pair(model, draft, ["all" if method is None else method])
+    if prefix_mb and target.model.prefixes is None:
+        target = replace(target, model=replace(target.model, prefixes=Prefixes(prefix_mb)))
     settled = sampling.settled(target.defaults)
     chosen = default_method(helper) if method is None else method
     return Session(
@@ -100,40 +136,77 @@ def open_session(
 
 @final
 class Run:
-    """Requests in flight. Iterate for the new text of each, a list a step; `completions` holds after the last.
+    """Requests in flight. Iterate for the new text of those that took part, by prompt, a step at a time.
+
+    batch: requests at a time, at most.
 
     A request whose context ends before `max_tokens` ends there, with the reason "length".
     """
 
-    def __init__(self, session: Session, prompts: list[list[int]], seed: int, limits: Limits) -> None:
-        target, device = session.target, session.target.model.network.device
+    def __init__(
+        self, session: Session, prompts: list[list[int]], seed: int, limits: Limits, batching: Batching
+    ) -> None:
+        target = session.target
+        _refuse(prompts, target.model.context)
         decodes = [target.after(prompt) for prompt in prompts]
-        stopping = [
-            Stopping(min(limits.max_tokens, target.model.context - len(prompt)), target.ends, limits.stop, decode)
-            for prompt, decode in zip(prompts, decodes, strict=True)
+        room = [min(limits.max_tokens, target.model.context - len(prompt)) for prompt in prompts]
+        self._requests = [
+            Request(prompt, seed, Stopping(tokens, target.ends, limits.stop, decode))
+            for prompt, tokens, decode in zip(prompts, room, decodes, strict=True)
         ]
-        noise = Noise.of([seed] * len(prompts), device)
-        self._turns = stream(session.method.decoder, right_pad(prompts, device), noise, stopping)
+        self._places = {request: at for at, request in enumerate(self._requests)}
         self._texts = [TextStream(decode, limits.stop) for decode in decodes]
         self._steps = [0] * len(prompts)
-        self._outputs = [Output([], []) for _ in prompts]
+        self.batch = _held(target, batching.batch)
+        self._crank = Continuous(
+            session.method.decoder,
+            batch=self.batch,
+            megabytes=batching.cache_mb,
+            device=target.model.network.device,
+        )
+        for request in self._requests:
+            self._crank.add(request)
 
-    def __iter__(self) -> Iterator[list[str]]:
-        running = range(len(self._texts))
-        for turn in self._turns:
-            self._outputs = turn.outputs
-            new = [""] * len(self._texts)
-            for request in running:
-                output = turn.outputs[request]
-                self._steps[request] += 1
-                new[request] = self._texts[request].feed(output.tokens, done=output.reason is not None)
-            running = [request for request in running if turn.outputs[request].reason is None]
-            yield new
+    def __iter__(self) -> Iterator[dict[int, str]]:
+        while self._crank.running or self._crank.waiting:
+            yield {at: self._fed(at) for at in map(self._places.__getitem__, self._crank.step())}
+
+    @property
+    def ended(self) -> int:
+        """How many requests have said all."""
+        return len(self._requests) - len(self._crank.running) - len(self._crank.waiting)
 
     @property
     def completions(self) -> list[Completion]:
         """What each request has said so far."""
-        return [
-            Completion(text.text, output.tokens, output.drafted, output.reason, steps)
-            for text, output, steps in zip(self._texts, self._outputs, self._steps, strict=True)
-        ]
+        return [self.completion(at) for at in range(len(self._requests))]
+
+    def completion(self, at: int) -> Completion:
+        """What one request has said so far."""
+        output = self._requests[at].output
+        return Completion(self._texts[at].text, output.tokens, output.drafted, output.reason, self._steps[at])
+
+    def _fed(self, at: int) -> str:
+        """What a step that it took part in adds to a text."""
+        self._steps[at] += 1
+        output = self._requests[at].output
+        return self._texts[at].feed(output.tokens, done=output.reason is not None)
+
+
+def _refuse(prompts: list[list[int]], context: int) -> None:
+    """What a model refuses when it starts, before any request runs."""
+    for number, prompt in enumerate(prompts, 1):
+        which = f"prompt {number}" if len(prompts) > 1 else "the prompt"
+        if not prompt:
+            raise BadInput(f"{which} is empty: a language model needs at least one token to continue")
+        if len(prompt) > context:
+            raise BadInput(f"{which} has {len(prompt)} tokens, but the model's context holds {context}")
+
+
+def _held(target: Loaded, batch: int) -> int:
+    """The largest batch up to this one that exact mode holds, also while requests leave it."""
+    model = target.model
+    if model.rows is None:
+        return batch
+    fits = (model.network.holds(model.rows, requests) for requests in range(2, batch + 1))
+    return 1 + sum(1 for _ in takewhile(bool, fits))

@@ -1,6 +1,6 @@
 """`decant bench`: methods raced against plain decoding, on the same prompts, in the same run."""
 
-from typing import Any
+from typing import Any, Final
 
 import typer
 
@@ -15,9 +15,15 @@ from decant.apps.cli.start import listed, quieten, use_threads
 from decant.apps.prompts import default_source, read
 from decant.apps.sampling import Sampling
 
+RACE: Final = (
+    *("draft", "prompts", "methods", "max_tokens", "temperature", "top_k", "top_p", "min_p", "batch", "limit"),
+    *("seed", "verifier", "policy", "widen_draft"),
+)
+
 
 @sentences()
 def bench(
+    ctx: typer.Context,
     model: options.Model,
     draft: options.Draft = None,
     prompts: options.Prompts = None,
@@ -56,7 +62,7 @@ def bench(
     """
     check_writable(json)
     loading = (dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers, weights)
-    wanted = asked_of(costs, contexts, batches, repeat)
+    wanted = asked_of(costs, contexts, batches, repeat, options.given(ctx, *RACE))
     if wanted is not None:
         quieten(model, quiet)
         use_threads(threads)

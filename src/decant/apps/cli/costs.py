@@ -27,12 +27,19 @@ class Asked:
     repeat: int
 
 
-def asked_of(costs: bool, contexts: str | None, batches: str | None, repeat: int) -> Asked | None:
-    """None where no costs are asked for. Raises BadInput."""
+def asked_of(
+    costs: bool, contexts: str | None, batches: str | None, repeat: int, racing: list[str]
+) -> Asked | None:
+    """None where no costs are asked for. racing: options of a race that were given. Raises BadInput."""
     if not costs:
         if contexts is not None or batches is not None:
             raise BadInput("--contexts and --batches go with --costs; a race takes --prompts and --batch")
         return None
+    if racing:
+        raise BadInput(
+            f"{', '.join(racing)} {'is' if len(racing) == 1 else 'are'} for a race; --costs measures one pass of "
+            f"the model (--contexts, --batches): leave out one or the other"
+        )
     return Asked(_numbers("--contexts", contexts, CONTEXTS), _numbers("--batches", batches, BATCHES), repeat)
 
 

@@ -26,6 +26,9 @@ TopP = Annotated[float | None, typer.Option(help="Only the likeliest tokens of t
 MinP = Annotated[float | None, typer.Option(help="Only tokens this many times as likely as the likeliest.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same text.")]
 Batch = Annotated[int, typer.Option(min=1, help="Prompts decoded together.")]
+CacheMb = Annotated[
+    float | None, typer.Option(help="MB of cache that the prompts that run may need; by default without limit.")
+]
 Repeat = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 Dtype = Annotated[str, typer.Option(help="auto (config.json's), float32, bfloat16 or float16.")]
 Weights = Annotated[Rounding, typer.Option(help="auto: as stored; int8, int4: less to read, but a worse model (CPU).")]
@@ -44,3 +47,11 @@ Json = Annotated[
     str | None, typer.Option("--json", help="Write the result to this file as JSON; - is standard output.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on standard error but errors.")]
+
+
+def given(ctx: typer.Context, *names: str) -> list[str]:
+    """Those of the options that were typed, as they are spelt: --max-tokens."""
+    spelt = {option.name: option.opts[0] for option in ctx.command.params}
+    sources = {name: ctx.get_parameter_source(name) for name in names}
+    # By name: the enumeration is click's, or that of the copy of click that typer brings.
+    return [spelt[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
