@@ -96,12 +96,7 @@ def quality(chosen) -> dict[str, dict]:
             "windows": len(more),
             "nats_per_token": fmean(lost[setting]),
             "nats_above_bfloat16": {"mean": fmean(more), "standard_error": stdev(more) / len(more) ** 0.5},
-            "exact_match": {
-                task: fmean(
-                    tasks.correct(one, reply) for one, reply in zip(asked[task], said[setting][task], strict=True)
-                )
-                for task in asked
-            },
+            "exact_match": {task: fmean(map(tasks.correct, asked[task], said[setting][task])) for task in asked},
             "replies": len(same),
             "replies_of_bfloat16": sum(same),
         }
@@ -125,9 +120,8 @@ def speed(widen: str | None, chosen) -> dict[str, dict]:
 
     def decode(loaded: Loaded) -> float:
         start = time.perf_counter()
-        tokens = sum(
-            len(output.tokens) for _, outputs in work.decode(plain(loaded, greedy()).decoder) for output in outputs
-        )
+        method = plain(loaded, greedy())
+        tokens = sum(len(output.tokens) for _, outputs in work.decode(method.decoder) for output in outputs)
         return tokens / (time.perf_counter() - start)
 
     runs = alternate({setting: lambda one=loaded: decode(one) for setting, loaded in models.items()}, chosen.repeat)

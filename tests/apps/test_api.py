@@ -1,7 +1,16 @@
+from dataclasses import replace
+
 import pytest
 
 from decant.apps.api import generate, stream
+from decant.apps.opening import Opening
+from decant.apps.prompts import read
+from decant.apps.sampling import Sampling
+from decant.apps.session import Batching, Limits, open_session
 from decant.errors import BadInput, UnknownMethod
+from decant.models.load import load
+from decant.models.loaded import Loaded
+from decant.models.rows import RowClass
 from tests.models.families import build
 
 PROMPT = "Take 1, then add 2."
@@ -45,6 +54,80 @@ def test_several_prompts_come_back_in_order(target):
     assert [len(said.tokens) for said in together] == [8, 8, 8]
     assert len({said.text for said in together}) == 3
     assert generate(target, [], max_tokens=8) == []
+
+
+BEGINNING = "Take 1, then add 2. " * 40
+MANY = [PROMPT, BEGINNING + "Take 3", "Take 7", BEGINNING + "Take 4", BEGINNING, "Naïve", "Take 11, then", "add 5."]
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Loaded, Loaded]:
+    """Trained: every prompt has a text of its own also at temperature 1."""
+    return load("house:target", dtype="float32", exact="on"), load("house:draft", dtype="float32", exact="off")
+
+
+@pytest.mark.parametrize("method", ["plain", "draft-model", "prompt-lookup", "token-recycling"])
+def test_texts_do_not_depend_on_the_batch(pair, method):
+    target, draft = pair
+    asked = [list(prompt.messages) for prompt in read("house:tasks", 6)] + [MANY[1], MANY[3]]
+    given = {"draft": draft, "method": method, "temperature": 1.0, "max_tokens": 24, "seed": 3}
+    alone = [generate(target, prompt, **given) for prompt in asked]
+    assert len({said.text for said in alone}) == len(alone)
+    assert len({len(said.tokens) for said in alone}) > 2, "requests end at different times"
+    for batch in (1, 3, 8):
+        together = generate(target, asked, batch=batch, **given)
+        for one, other in zip(alone, together, strict=True):
+            assert (other.text, other.tokens, other.reason) == (one.text, one.tokens, one.reason)
+
+
+def test_steps_are_those_that_a_request_took_part_in(target):
+    together = generate(target, ["Take 1", "Take 1, then", "add"], method="plain", max_tokens=9, batch=2)
+    assert [said.steps for said in together] == [len(said.tokens) for said in together]
+
+
+def test_requests_wait_for_the_cache_and_one_that_never_fits_is_refused(target):
+    given = {"method": "plain", "max_tokens": 8}
+    assert generate(target, MANY, cache_mb=2, **given) == generate(target, MANY, batch=1, **given)
+    with pytest.raises(
+        BadInput, match=r"up to 900 new ones needs .* MB of cache, and there are 0.01; raise the budget"
+    ):
+        generate(target, PROMPT, max_tokens=900, cache_mb=0.01)
+
+
+def test_prompts_that_begin_alike_are_read_once(target, draft):
+    session = open_session(target, draft, Sampling(), Opening(), prefix_mb=64)
+    run = session.run([target.encode(prompt) for prompt in MANY], 0, Limits(4))
+    while run.ended < len(MANY):
+        next(iter(run))
+    assert session.target.model.prefixes.hits >= 2
+    assert target.model.prefixes is None
+    assert open_session(session.target, draft, Sampling(), Opening(), prefix_mb=8).target is session.target
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ([[1] * 1025], "the prompt has 1025 tokens, but the model's context holds 1024"),
+        ([[1], [1] * 1025], "prompt 2 has 1025 tokens, but the model's context holds 1024"),
+        ([[1], [1], []], "prompt 3 is empty: a language model needs at least one token to continue"),
+    ],
+)
+def test_ids_that_cannot_be_continued_are_refused_before_anything_runs(target, prompts, message):
+    session = open_session(target, None, Sampling(), Opening(), method="plain")
+    with pytest.raises(BadInput, match=message):
+        session.run(prompts, 0, Limits(4))
+
+
+def test_exact_mode_may_hold_fewer_at_a_time(folder):
+    loaded = load(str(folder), dtype="float32", exact="off", lean=False)
+    # Steps of 16 rows in blocks of up to 64: four requests fit in 16 columns, five would need 80 rows.
+    narrow = replace(loaded, model=replace(loaded.model, rows=RowClass(16, 64, 16), steady=True))
+    session = open_session(narrow, None, Sampling(temperature=0.0), Opening(), method="plain")
+    ids = [narrow.encode(prompt) for prompt in ("Take 1", "Take 2", "add", "then", "Take 3", "7")]
+    assert [session.run(ids[:many], 0, Limits(2), Batching(5)).batch for many in (4, 6)] == [5, 4]
+    run = session.run(ids, 0, Limits(2))
+    assert [len(new) for new in run] == [4, 4, 2, 2]
+    assert run.batch == 4
 
 
 def test_a_conversation_goes_through_the_template(target):
@@ -91,6 +174,9 @@ def test_a_loaded_transformers_model_needs_a_tokenizer_for_text():
         ({"temperature": -1.0}, BadInput, "temperature is 0"),
         ({"max_tokens": 0}, BadInput, "max_tokens is 1 or more, got 0"),
         ({"stop": ["a", ""]}, BadInput, "a stop string is empty"),
+        ({"batch": 0}, BadInput, "batch is 1 or more, got 0"),
+        ({"cache_mb": 0}, BadInput, "cache_mb is more than 0, got 0; leave it out for no limit"),
+        ({"cache_mb": float("nan")}, BadInput, "cache_mb is more than 0, got nan"),
         ({"method": "draft-model"}, BadInput, "names none; give one with --draft"),
     ],
 )

@@ -67,6 +67,8 @@ def test_every_pass_computes_all_its_rows(target):
     target.model.network.model.register_forward_pre_hook(
         lambda module, given, named: seen.append(tuple(named["input_ids"].shape)), with_kwargs=True
     )
+    target.model.network.token_bytes()  # which a forward shows, once
+    seen.clear()
     costs.run(target, Grid((9,), (3,), (1, 2, 4), repeat=2))
     assert seen == [(3, 8), *[(3, 1), (3, 2), (3, 4)] * 3]  # the prefill, a warm-up and two repeats
 

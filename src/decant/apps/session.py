@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from os import PathLike
 from typing import Final, final
 
@@ -98,7 +97,7 @@ class Session:
         prompts: list[list[int]],
         seed: int,
         limits: Limits,
-        batching: Batching = Batching(),  # noqa: B008  (frozen)
+        batching: Batching = Batching(),
     ) -> "Run":
         """Put one request for each prompt in line, all of the same seed: a text never depends on its neighbours.
 
@@ -157,7 +156,7 @@ class Run:
         self._places = {request: at for at, request in enumerate(self._requests)}
         self._texts = [TextStream(decode, limits.stop) for decode in decodes]
         self._steps = [0] * len(prompts)
-        self.batch = _held(target, batching.batch)
+        self.batch = _held(target, len(prompts), batching.batch)
         self._crank = Continuous(
             session.method.decoder,
             batch=self.batch,
@@ -203,10 +202,11 @@ def _refuse(prompts: list[list[int]], context: int) -> None:
             raise BadInput(f"{which} has {len(prompt)} tokens, but the model's context holds {context}")
 
 
-def _held(target: Loaded, batch: int) -> int:
-    """The largest batch up to this one that exact mode holds, also while requests leave it."""
-    model = target.model
-    if model.rows is None:
-        return batch
-    fits = (model.network.holds(model.rows, requests) for requests in range(2, batch + 1))
-    return 1 + sum(1 for _ in takewhile(bool, fits))
+def _held(target: Loaded, prompts: int, batch: int) -> int:
+    """How many of the prompts may run at a time: `batch`, or as many as exact mode holds, also while some leave."""
+    rows, network = target.model.rows, target.model.network
+    if rows is not None:
+        for requests in range(2, min(batch, prompts) + 1):
+            if not network.holds(rows, requests):
+                return requests - 1
+    return batch

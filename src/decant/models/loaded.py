@@ -17,6 +17,7 @@ from decant.types import CostCurve
 
 LARGE = 2**26  # bytes of weights: in a smaller model rows that nobody reads cost more than they save
 COSTED = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)  # rows of the passes whose costs policies read
+ROUNDED = ("int8", "int4")
 TAIL = 8  # prompt tokens that keep the first output token's leading space and byte sequences right
 
 
@@ -140,8 +141,8 @@ class Loaded:
         }
 
     def _note(self) -> str | None:
-        if self.setting["weights"] == "int8":
-            return "int8 weights are rounded: another model than the stored one (benchmarks/weights.py: how much worse)"
+        if (weights := self.setting["weights"]) in ROUNDED:
+            return f"{weights} weights are rounded: another model than the stored one (benchmarks/weights.py: how far)"
         slow = self.setting["dtype"] == "bfloat16" and self.model.network.device.type == "cpu" and not fast_bfloat16()
         return "this CPU has no bfloat16 instructions: --dtype float32 is faster, drafted above all" if slow else None
 

@@ -2,6 +2,7 @@ import json
 from contextlib import contextmanager
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from decant.apps.cli import app
@@ -68,6 +69,34 @@ def test_a_race_takes_neither_contexts_nor_batches(folder, option):
     done = CliRunner().invoke(app, ["bench", str(folder), option, "4"])
     assert done.exit_code == 2
     assert "--contexts and --batches go with --costs" in done.stderr
+
+
+RACE = (
+    *("--draft", "--prompts", "--methods", "--max-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--batch"),
+    *("--limit", "--seed", "--verifier", "--policy", "--widen-draft"),
+)
+
+
+@pytest.mark.parametrize("option", RACE)
+def test_costs_take_no_options_of_a_race(decant, option):
+    done = decant(option, "1")
+    assert done.exit_code == 2
+    assert f"decant: {option} is for a race; --costs measures one pass of the model" in done.stderr
+
+
+def test_all_options_of_a_race_are_named_even_those_given_their_default(decant):
+    done = decant("--methods", "all", "--seed", "0")
+    assert "decant: --methods, --seed are for a race; --costs measures" in done.stderr
+    assert done.stderr.endswith("(--contexts, --batches): leave out one or the other\n")
+
+
+def test_every_option_belongs_to_a_race_or_to_costs_or_to_both():
+    """An option that is added must find its place in `bench.RACE`, or be read by costs."""
+    both = {"--repeat", "--dtype", "--weights", "--device", "--threads", "--revision", "--trust-remote-code", "--exact"}
+    both |= {"--widen", "--layers", "--quiet", "--json"}
+    costs = {"--costs", "--contexts", "--batches"}
+    options = {param.opts[0] for param in get_command(app).commands["bench"].params if param.opts[0].startswith("-")}
+    assert options == both | costs | set(RACE)
 
 
 @pytest.mark.parametrize(("word", "kept"), [("context 32", 1), ("batch 2, context 32", 3)])

@@ -1,5 +1,6 @@
 import json
 import re
+from contextlib import contextmanager
 
 import pytest
 from typer.testing import CliRunner
@@ -177,7 +178,7 @@ def test_an_interrupt_is_130(decant, monkeypatch):
     def interrupted(*given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("decant.apps.session.stream", interrupted)
+    monkeypatch.setattr("decant.apps.session.Continuous.step", interrupted)
     done = decant(PROMPT)
     assert (done.exit_code, done.stderr) == (130, "decant: interrupted\n")
 
@@ -189,3 +190,123 @@ def test_a_closed_pipe_is_no_failure(decant, monkeypatch):
     monkeypatch.setattr("decant.apps.cli.generate.write", closed)
     done = decant(PROMPT)
     assert (done.exit_code, done.stderr) == (0, "")
+
+
+LINES = ["Take 1, then add 2.", "Take 3", "Take 5, then add 6. The answer"]
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    file = tmp_path / "p.txt"
+    file.write_text("\n".join(LINES) + "\n")
+    return str(file)
+
+
+def test_many_prompts_are_a_line_of_json_each(decant, prompts, target, draft):
+    done = decant("--prompts", prompts)
+    assert done.exit_code == 0, done.output
+    want = generate(target, LINES, draft=draft, max_tokens=12)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {
+            "prompt": at,
+            "text": said.text,
+            "tokens": 12,
+            "reason": "length",
+            "acceptance_length": said.acceptance_length,
+        }
+        for at, said in enumerate(want)
+    ]
+    assert re.search(
+        r"^3 prompts, 36 tokens in \d+\.\d\d s, \d+\.\d tokens/s, \d\.\d\d a target call; draft-model", done.stderr
+    )
+
+
+def test_many_prompts_may_come_through_a_pipe_or_from_the_house(decant, prompts):
+    assert (
+        decant("--prompts", "-", input="\n".join(LINES)).stdout == decant("--prompts", prompts, "--batch", "1").stdout
+    )
+    assert len(decant("--prompts", "house:tasks", "--limit", "2", "--max-tokens", "2").stdout.splitlines()) == 2
+
+
+def test_lines_keep_the_order_of_the_prompts(decant, prompts, monkeypatch):
+    """The first prompt says most: those behind it end before it, and wait."""
+    lengths = iter([9, 2, 4])
+    monkeypatch.setattr("decant.apps.session.min", lambda *given: next(lengths), raising=False)
+    done = decant("--prompts", prompts, "--method", "plain", "--batch", "2")
+    assert [(json.loads(line)["prompt"], json.loads(line)["tokens"]) for line in done.stdout.splitlines()] == [
+        (0, 9),
+        (1, 2),
+        (2, 4),
+    ]
+
+
+def test_the_report_of_many_prompts(decant, prompts, tmp_path):
+    done = decant("--prompts", prompts, "--cache-mb", "50", "--json", str(tmp_path / "out.json"))
+    report = json.loads((tmp_path / "out.json").read_text())
+    one = json.loads(decant(LINES[0], "--json", "-").stdout)
+    assert report["settings"] == one["settings"] | {"batch": 8, "cache_mb": 50.0}
+    assert report["completions"][0] == {key: one[key] for key in report["completions"][0]}
+    assert set(report) == set(one) - set(report["completions"][0]) | {"completions"}
+    assert [said["text"] for said in report["completions"]] == [
+        json.loads(line)["text"] for line in done.stdout.splitlines()
+    ]
+    alone = decant("--prompts", prompts, "--json", "-")
+    assert json.loads(alone.stdout)["completions"] == report["completions"]
+
+
+def test_chat_answers_every_line(decant, prompts, target, draft):
+    messages = [[{"role": "user", "content": line}] for line in LINES]
+    want = [said.text for said in generate(target, messages, draft=draft, max_tokens=12)]
+    done = decant("--prompts", prompts, "--chat")
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == want
+
+
+def test_lines_outlive_an_interrupt(decant, prompts, monkeypatch):
+    @contextmanager
+    def impatient(quiet=False):
+        def tell(done, total, text):
+            if (done, total) == (2, 3):
+                raise KeyboardInterrupt
+
+        yield tell
+
+    whole = decant("--prompts", prompts).stdout.splitlines()
+    monkeypatch.setattr("decant.apps.cli.completions.progress", impatient)
+    done = decant("--prompts", prompts, "--batch", "1")
+    assert (done.exit_code, done.stdout.splitlines()) == (130, whole[:2])
+    assert done.stderr.splitlines()[-1] == "decant: interrupted"
+
+
+def test_a_bar_leaves_standard_output_alone(decant, prompts, monkeypatch):
+    """On a terminal rich takes what is written while a bar is shown to where the bar is."""
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setattr("decant.apps.cli.progress.sys.stderr.isatty", lambda: True, raising=False)
+    assert len(decant("--prompts", prompts).stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((PROMPT, "--prompts", "FILE"), "a PROMPT and --prompts: one or the other"),
+        ((PROMPT, "--batch", "8"), "--batch: for many prompts; give them with --prompts FILE"),
+        (
+            (PROMPT, "--cache-mb", "9", "--batch", "2", "--limit", "1"),
+            "--limit, --batch, --cache-mb: for many prompts; give them with --prompts FILE, or leave this out",
+        ),
+        (("--prompts", "nowhere.txt"), "the prompts file nowhere.txt does not exist"),
+        (("--prompts", "FILE", "--cache-mb", "0.001"), "MB of cache, and there are 0.001; raise the budget"),
+        (("--prompts", "FILE", "--cache-mb", "nan"), "cache_mb is more than 0, got nan"),
+    ],
+)
+def test_what_is_wrong_with_many_prompts_is_a_sentence(decant, prompts, words, message):
+    done = decant(*(prompts if word == "FILE" else word for word in words))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_of_many_prompts_the_one_that_is_wrong_is_named(decant):
+    done = decant("--prompts", "-", input="Take 1\n" + "Take 1 " * 1200)
+    assert done.exit_code == 2
+    assert re.search(r"standard input line 2 has [\d,]+ tokens, but the context of", done.stderr)
+    assert "standard input holds no prompts; write one a line" in decant("--prompts", "-", input=" \n").stderr

@@ -27,9 +27,7 @@ class Asked:
     repeat: int
 
 
-def asked_of(
-    costs: bool, contexts: str | None, batches: str | None, repeat: int, racing: list[str]
-) -> Asked | None:
+def asked_of(costs: bool, contexts: str | None, batches: str | None, repeat: int, racing: list[str]) -> Asked | None:
     """None where no costs are asked for. racing: options of a race that were given. Raises BadInput."""
     if not costs:
         if contexts is not None or batches is not None:

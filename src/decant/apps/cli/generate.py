@@ -1,29 +1,33 @@
-"""`decant generate`: continue one prompt. Standard output gets the new text and nothing else."""
+"""`decant generate`: continue one prompt, or many. Standard output gets what is said and nothing else."""
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import Annotated
 
 import typer
 
 from decant.apps.catalog import check
 from decant.apps.cli import options
+from decant.apps.cli.completions import details, facts, summary, tell_lines
 from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, note, write, write_json
 from decant.apps.cli.start import quieten, use_threads
-from decant.apps.prompts import chat_prompt, encode, text_prompt
+from decant.apps.prompts import Prompt, encode, read, text_prompt
 from decant.apps.sampling import Sampling
 from decant.errors import BadInput
-
-if TYPE_CHECKING:
-    from decant.apps.session import Completion, Limits, Session
 
 
 @sentences()
 def generate(
+    ctx: typer.Context,
     model: options.Model,
     prompt: Annotated[str | None, typer.Argument(help="Text to continue; - or nothing reads standard input.")] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="The prompt is a message: answer it.")] = False,
+    prompts: options.Prompts = None,
+    limit: options.Limit = None,
+    batch: options.Batch = 8,
+    cache_mb: options.CacheMb = None,
+    chat: Annotated[bool, typer.Option("--chat", help="A prompt is a message: answer it.")] = False,
     max_tokens: options.MaxTokens = 128,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
@@ -48,32 +52,57 @@ def generate(
     quiet: options.Quiet = False,
     json: options.Json = None,
 ) -> None:
-    """Continue PROMPT with MODEL, as the text comes; statistics go to standard error."""
-    text = _read(prompt)
+    """Continue PROMPT with MODEL, as the text comes; statistics go to standard error.
+
+    With --prompts all prompts of a file, several at a time: a line of JSON for each, in their order.
+    """
+    asked = _asked(prompt, prompts, limit, options.given(ctx, "limit", "batch", "cache_mb"))
     check_writable(json)
     check([] if method is None else [method], verifier, policy)
-    asked = chat_prompt([{"role": "user", "content": text}], "the prompt") if chat else text_prompt(text, "the prompt")
     sampling = Sampling(temperature, top_k, top_p, min_p)
     quieten(model, quiet)
     use_threads(threads)
 
     from decant.apps.opening import Opening
-    from decant.apps.session import Limits, open_session
+    from decant.apps.session import PREFIX_MB, Batching, Limits, open_session
 
-    limits = Limits(max_tokens, tuple(stop or ()))
+    limits, batching = Limits(max_tokens, tuple(stop or ())), Batching(batch, cache_mb)
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, weights=weights)
-    session = open_session(model, draft, sampling, opening, method=method, verifier=verifier, policy=policy)
-    [ids] = encode([asked], session.target)
+    prefix_mb = PREFIX_MB if len(asked) > 1 else 0
+    session = open_session(
+        model, draft, sampling, opening, method=method, verifier=verifier, policy=policy, prefix_mb=prefix_mb
+    )
+    ids = encode([_message(one) for one in asked] if chat else asked, session.target)
+    run = session.run(ids, seed, limits, batching)
     begin = time.perf_counter()
-    run = session.run([ids], seed, limits)
-    for [piece] in run:
-        if json != "-":
-            write(piece)
+    if prompts is not None:
+        tell_lines(run, len(ids), json == "-", quiet)
+    else:
+        for new in run:
+            if json != "-":
+                write(new[0])
+        if json != "-" and sys.stdout.isatty():
+            write("\n")
     seconds = time.perf_counter() - begin
-    if json != "-" and sys.stdout.isatty():
-        write("\n")
-    note(_summary(session, run.completions[0], seconds, seed), quiet)
-    write_json(_report(session, run.completions[0], seconds, len(ids), seed, limits), json)
+    note(summary(session, run.completions, seconds, seed), quiet)
+    found = [details(said, len(prompt_ids)) for said, prompt_ids in zip(run.completions, ids, strict=True)]
+    settings = {"seed": seed, "max_tokens": limits.max_tokens, "stop": list(limits.stop)}
+    together = {"batch": run.batch, "cache_mb": cache_mb}
+    if prompts is None:
+        write_json({**facts(session, settings), **found[0], "seconds": seconds}, json)
+    else:
+        write_json({**facts(session, settings | together), "completions": found, "seconds": seconds}, json)
+
+
+def _asked(prompt: str | None, source: str | None, limit: int | None, of_many: list[str]) -> list[Prompt]:
+    """What is to be continued. of_many: options that were given and are for many prompts only. Raises BadInput."""
+    if source is None and of_many:
+        raise BadInput(f"{', '.join(of_many)}: for many prompts; give them with --prompts FILE, or leave this out")
+    if source is None:
+        return [text_prompt(_read(prompt), "the prompt")]
+    if prompt is not None:
+        raise BadInput("a PROMPT and --prompts: one or the other; put all prompts in the file, or leave --prompts out")
+    return read(source, limit)
 
 
 def _read(prompt: str | None) -> str:
@@ -85,46 +114,8 @@ def _read(prompt: str | None) -> str:
     return sys.stdin.read().removesuffix("\n")
 
 
-def _summary(session: "Session", said: "Completion", seconds: float, seed: int) -> str:
-    tokens = len(said.tokens)
-    speed = f"{tokens} tokens in {seconds:.2f} s, {tokens / seconds:.1f} tokens/s"
-    calls = f"{said.acceptance_length:.2f} a target call"
-    warning = session.target.facts()["note"]
-    notes = [session.target.exact_note, *([warning] if warning else [])]
-    return "\n".join([f"{speed}, {calls}; {session.method.name}: {_promise(session, seed)}", *notes])
-
-
-def _promise(session: "Session", seed: int) -> str:
-    promised = session.method.promise
-    if promised == "tokens":
-        rounding = "" if session.target.model.rows else ", up to rounding"
-        return f"the text of plain decoding with seed {seed}{rounding}"
-    return "plain decoding's distribution, not its very tokens" if promised else "not plain decoding's distribution"
-
-
-def _report(
-    session: "Session", said: "Completion", seconds: float, prompt_tokens: int, seed: int, limits: "Limits"
-) -> dict[str, object]:
-    from decant.models.machine import machine
-
-    return {
-        "machine": machine(),
-        "model": session.target.facts(),
-        "draft": None if session.draft is None else session.draft.facts(),
-        "settings": {
-            "method": session.method.name,
-            **session.sampling.facts(),
-            "seed": seed,
-            "max_tokens": limits.max_tokens,
-            "stop": list(limits.stop),
-        },
-        "promise": session.method.promise,
-        "prompt_tokens": prompt_tokens,
-        "text": said.text,
-        "tokens": said.tokens,
-        "drafted": said.drafted,
-        "reason": said.reason,
-        "target_calls": said.steps,
-        "acceptance_length": said.acceptance_length,
-        "seconds": seconds,
-    }
+def _message(prompt: Prompt) -> Prompt:
+    """Text as a message of the user; what is a conversation already stays one."""
+    if prompt.text is None:
+        return prompt
+    return replace(prompt, text=None, messages=({"role": "user", "content": prompt.text},))

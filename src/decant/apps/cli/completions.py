@@ -1,0 +1,85 @@
+"""What `decant generate` tells of its requests: lines as they end, statistics, a report."""
+
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+from decant.apps.cli.output import write
+from decant.apps.cli.progress import progress
+
+if TYPE_CHECKING:
+    from decant.apps.session import Completion, Run, Session
+
+
+def tell_lines(run: "Run", count: int, silent: bool, quiet: bool) -> None:
+    """Run to the end; a line of JSON for each of `count` prompts, as soon as it and all before it have ended.
+
+    silent: no lines; quiet: no progress.
+    """
+    lines, told = sys.stdout, 0
+    # Lines on a terminal are progress enough; elsewhere rich's bar would take them along to standard error.
+    with progress(quiet or (lines.isatty() and not silent)) as tell, redirect_stdout(lines):
+        for _ in run:
+            while told < count and (said := run.completion(told)).reason is not None:
+                if not silent:
+                    write(_line(told, said))
+                told += 1
+            tell(run.ended, count, f"{run.ended} of {count} prompts")
+
+
+def summary(session: "Session", said: list["Completion"], seconds: float, seed: int) -> str:
+    """Speed, acceptance and promise in a line, and what there is to note."""
+    tokens, calls = sum(len(one.tokens) for one in said), sum(one.steps for one in said)
+    prompts = f"{len(said)} prompts, " if len(said) > 1 else ""
+    speed = f"{prompts}{tokens} tokens in {seconds:.2f} s, {tokens / seconds:.1f} tokens/s"
+    warning = session.target.facts()["note"]
+    notes = [session.target.exact_note, *([warning] if warning else [])]
+    acceptance = f"{tokens / calls:.2f} a target call"
+    return "\n".join([f"{speed}, {acceptance}; {session.method.name}: {_promise(session, seed)}", *notes])
+
+
+def facts(session: "Session", settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says of all requests."""
+    from decant.models.machine import machine
+
+    return {
+        "machine": machine(),
+        "model": session.target.facts(),
+        "draft": None if session.draft is None else session.draft.facts(),
+        "settings": {"method": session.method.name, **session.sampling.facts(), **settings},
+        "promise": session.method.promise,
+    }
+
+
+def details(said: "Completion", prompt_tokens: int) -> dict[str, Any]:
+    """What a report says of one request."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "text": said.text,
+        "tokens": said.tokens,
+        "drafted": said.drafted,
+        "reason": said.reason,
+        "target_calls": said.steps,
+        "acceptance_length": said.acceptance_length,
+    }
+
+
+def _line(prompt: int, said: "Completion") -> str:
+    line = {
+        "prompt": prompt,
+        "text": said.text,
+        "tokens": len(said.tokens),
+        "reason": said.reason,
+        "acceptance_length": said.acceptance_length,
+    }
+    return json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def _promise(session: "Session", seed: int) -> str:
+    promised = session.method.promise
+    if promised == "tokens":
+        rounding = "" if session.target.model.rows else ", up to rounding"
+        return f"the text of plain decoding with seed {seed}{rounding}"
+    return "plain decoding's distribution, not its very tokens" if promised else "not plain decoding's distribution"
