@@ -120,8 +120,7 @@ def speed(widen: str | None, chosen) -> dict[str, dict]:
 
     def decode(loaded: Loaded) -> float:
         start = time.perf_counter()
-        method = plain(loaded, greedy())
-        tokens = sum(len(output.tokens) for _, outputs in work.decode(method.decoder) for output in outputs)
+        tokens = sum(len(one.tokens) for _, said in work.decode(plain(loaded, greedy()).decoder) for one in said)
         return tokens / (time.perf_counter() - start)
 
     runs = alternate({setting: lambda one=loaded: decode(one) for setting, loaded in models.items()}, chosen.repeat)

@@ -15,7 +15,7 @@ from decant.samplers.greedy import greedy
 from .seam import CannotRun, Engine, Weights
 
 
-def engines(weights: Weights, kind: Literal["auto", "int8"]) -> Iterator[Engine]:
+def engines(weights: Weights, kind: Literal["auto", "int8", "int4"]) -> Iterator[Engine]:
     torch.set_num_threads(weights.threads)
     target = load(str(weights.folder), dtype="bfloat16", exact="off", device="cpu", weights=kind)
     said = f"decant {__version__}"

@@ -26,6 +26,7 @@ class Peer:
 PEERS = {
     "decant-bf16": Peer("peers.decant", "auto", ("prompt-lookup", "draft-model")),
     "decant-int8": Peer("peers.decant", "int8", ("prompt-lookup", "draft-model")),
+    "decant-int4": Peer("peers.decant", "int4", ("prompt-lookup", "draft-model")),
     "transformers-bf16": Peer("peers.transformers", "bfloat16", ("prompt-lookup", "assisted")),
     "llama.cpp-bf16": Peer("peers.llama", "BF16", ("prompt-lookup",)),
     "llama.cpp-q8_0": Peer("peers.llama", "Q8_0", ("prompt-lookup",)),

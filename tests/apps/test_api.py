@@ -123,7 +123,7 @@ def test_exact_mode_may_hold_fewer_at_a_time(folder):
     # Steps of 16 rows in blocks of up to 64: four requests fit in 16 columns, five would need 80 rows.
     narrow = replace(loaded, model=replace(loaded.model, rows=RowClass(16, 64, 16), steady=True))
     session = open_session(narrow, None, Sampling(temperature=0.0), Opening(), method="plain")
-    ids = [narrow.encode(prompt) for prompt in ("Take 1", "Take 2", "add", "then", "Take 3", "7")]
+    ids = [narrow.encode(prompt) for prompt in (PROMPT, "Take 2", "Take 3", "Take 4", "Take 5", "Take 6")]
     assert [session.run(ids[:many], 0, Limits(2), Batching(5)).batch for many in (4, 6)] == [5, 4]
     run = session.run(ids, 0, Limits(2))
     assert [len(new) for new in run] == [4, 4, 2, 2]

@@ -86,8 +86,10 @@ def test_prompts_that_begin_alike_share_chunks_and_say_the_same(loaded, monkeypa
 
 def test_a_long_prompt_is_read_between_steps(loaded):
     """While it is read, the request that runs goes on: a step for every chunk."""
-    if not isinstance(loaded.model.network, Lean):
-        pytest.skip("models of transformers read prompts whole")
+    if not loaded.model.network.keeps_chunks:
+        sharing = replace(loaded.model, prefixes=Prefixes(64))
+        assert sharing.prepare(torch.ones(1, 3 * CHUNK + 2, dtype=torch.int64)), "it is read whole, at once"
+        return
     for number, decoder in enumerate(decoders(replace(loaded.model, prefixes=Prefixes(64)))):
         crank = Continuous(decoder, batch=2)
         short = Request([1, 2, 3], 0, Stopping(60))
@@ -101,6 +103,13 @@ def test_a_long_prompt_is_read_between_steps(loaded):
             said.append(len(short.output.tokens))
         assert len(said) >= 3, "the prompt was read at once"
         assert said == sorted(set(said)), "the other request stood still"
+
+
+def test_a_prompt_of_one_token_joins_others(loaded):
+    for decoder in decoders(loaded.model):
+        for many in ([([5, 6, 7], 0, 6), ([5], 1, 6)], [([5], 1, 6), ([7], 2, 3), ([5, 6, 7], 0, 6)]):
+            alone = [drained(Continuous(decoder, batch=1), requests_of([one]))[0] for one in many]
+            assert drained(Continuous(decoder, batch=4), requests_of(many)) == alone
 
 
 def test_requests_wait_for_the_cache_and_one_that_never_fits_is_refused(loaded):

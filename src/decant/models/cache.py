@@ -74,8 +74,8 @@ class SlotLayer(CacheLayerMixin):  # transformers' own seam: not final, its meta
 class Store:
     """The cache of a batch: what transformers calls `past_key_values`, and the moves that drafts need."""
 
-    def __init__(self, layers: int) -> None:
-        self.plan = Plan()
+    def __init__(self, layers: int, requests: int) -> None:
+        self.plan, self.requests = Plan(), requests
         self.layers = [SlotLayer(self.plan) for _ in range(layers)]
         self.cache = Cache(layers=list(self.layers))
 
@@ -98,13 +98,6 @@ class Store:
     def claim(self, cached: Sequence[int]) -> None:
         """Nobody else writes here."""
 
-    def chunk(self, request: int, first: int, stop: int) -> None:
-        """Chunks are not shared here."""
-
-    def restore(self, request: int, first: int, rows: Tensor) -> None:
-        """Never asked for: there are no chunks."""
-        raise NotImplementedError
-
     def token_bytes(self) -> int:
         """Keys and values of one token; 0 where nothing was written yet."""
         rows = [rows for layer in self._filled() for rows in (layer.keys, layer.values)]
@@ -112,25 +105,25 @@ class Store:
 
     def select(self, rows: list[int]) -> "Store":
         """A copy that holds the requests `rows`."""
-        return self._like([(layer.keys[rows], layer.values[rows]) for layer in self._filled()], self.plan.capacity)
+        return self._like(
+            [(layer.keys[rows], layer.values[rows]) for layer in self._filled()], self.plan.capacity, len(rows)
+        )
 
     def join(self, other: "Store") -> "Store":
         """A copy that holds these requests, then the other's."""
         capacity = max(self.plan.capacity, other.plan.capacity)
-        pairs = zip(self._filled(), other._filled(), strict=True)
-        return self._like(
-            [
-                (
-                    torch.cat([_grown(a.keys, capacity), _grown(b.keys, capacity)]),
-                    torch.cat([_grown(a.values, capacity), _grown(b.values, capacity)]),
-                )
-                for a, b in pairs
-            ],
-            capacity,
-        )
+        pairs = []
+        for one, two in zip(self.layers, other.layers, strict=True):
+            if one.is_initialized or two.is_initialized:  # prompts of one token have cached nothing yet
+                mine, theirs = _rows(one, two, self.requests), _rows(two, one, other.requests)
+                joined = [
+                    torch.cat([_grown(a, capacity), _grown(b, capacity)]) for a, b in zip(mine, theirs, strict=True)
+                ]
+                pairs.append((joined[0], joined[1]))
+        return self._like(pairs, capacity, self.requests + other.requests)
 
-    def _like(self, tensors: list[tuple[Tensor, Tensor]], capacity: int) -> "Store":
-        store = Store(len(self.layers))
+    def _like(self, tensors: list[tuple[Tensor, Tensor]], capacity: int, requests: int) -> "Store":
+        store = Store(len(self.layers), requests)
         store.plan.capacity = capacity
         for layer, (keys, values) in zip(store.layers, tensors, strict=False):
             layer.keys, layer.values, layer.is_initialized = keys, values, True
@@ -138,6 +131,13 @@ class Store:
 
     def _filled(self) -> list[Any]:
         return [layer for layer in self.layers if layer.is_initialized]
+
+
+def _rows(layer: Any, other: Any, requests: int) -> tuple[Tensor, Tensor]:
+    """Keys and values; zeros of the other's shape where nothing was written yet."""
+    if layer.is_initialized:
+        return layer.keys, layer.values
+    return tuple(rows.new_zeros(requests, *rows.shape[1:]) for rows in (other.keys, other.values))  # type: ignore[return-value]
 
 
 def _grown(rows: Any, capacity: int) -> Any:

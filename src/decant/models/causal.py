@@ -109,7 +109,9 @@ class Causal:
     def prepare(self, prompt_1T: Tensor, taps: Taps = Taps()) -> bool:  # noqa: B008  (frozen)
         """Compute the first whole chunk that is not kept yet, if there is room for all; whether none is left."""
         whole = (prompt_1T.shape[1] - 1) // CHUNK
-        if self.prefixes is None or not self.prefixes.holds(whole * CHUNK * self.network.token_bytes()):
+        if self.prefixes is None or not self.network.keeps_chunks:
+            return True
+        if not self.prefixes.holds(whole * CHUNK * self.network.token_bytes()):
             return True
         for number in range(1, whole + 1):
             if prefix_key(prompt_1T[0, : number * CHUNK], taps) not in self.prefixes:
@@ -124,16 +126,17 @@ class Causal:
     def _prefill(self, context: Context, first: int) -> list[Scores]:
         """One chunk of every prompt; what was tapped of each request's rows, without B."""
         cache, taps = context.cache, context.taps
+        prefixes = self.prefixes if self.network.keeps_chunks else None
         spans = [
             Span(request, first, ids_T[first : max(first, min(first + CHUNK, length - 1))], length)
             for request, (ids_T, length) in enumerate(zip(context.tokens_BT, context.lengths, strict=True))
         ]
         # Only whole chunks are shared; None: one that is not, or a request without rows here.
         keys = [
-            prefix_key(context.tokens_BT[span.request, : span.stop], taps) if span.count == CHUNK else None
+            prefix_key(context.tokens_BT[span.request, : span.stop], taps) if prefixes and span.count == CHUNK else None
             for span in spans
         ]
-        found = [self.prefixes.find(key) if self.prefixes and key else None for key in keys]
+        found = [prefixes.find(key) if prefixes and key else None for key in keys]
         new = [span if chunk is None else span.cut(0, 0) for span, chunk in zip(spans, found, strict=True)]
         for span, chunk in zip(spans, found, strict=True):
             if chunk is not None:
@@ -141,8 +144,8 @@ class Causal:
         out = self.network.prefill(cache, new, taps.layers, taps.logits or taps.top > 0)
         said = [_tapped(part, taps, self.vocab) for part in _apart(out, [span.count for span in new])]
         for span, key, part in zip(new, keys, said, strict=True):
-            if self.prefixes and key and span.count:
-                self.prefixes.keep(key, cache.chunk(span.request, first, span.stop), part)
+            if prefixes and key and span.count:
+                prefixes.keep(key, cache.chunk(span.request, first, span.stop), part)
         return [part if chunk is None else chunk.tapped for part, chunk in zip(said, found, strict=True)]
 
     def _start_scores(self, context: Context, chunks: list[list[Scores]]) -> Scores:

@@ -6,7 +6,7 @@ Two networks answer to it: `fast.lean.Lean`, whose rows are packed and whose req
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, final
+from typing import Any, ClassVar, Protocol, Self, final
 
 import torch
 from torch import Tensor
@@ -56,8 +56,8 @@ class Cache(Protocol):
         """Gather the rows in slots `sources` of one request into the slots from `first` on."""
         ...
 
-    def chunk(self, request: int, first: int, stop: int) -> Tensor | None:
-        """A copy of some slots, for `restore`; None where this cache has no such thing."""
+    def chunk(self, request: int, first: int, stop: int) -> Tensor:
+        """A copy of some slots, for `restore`; of networks that keep chunks."""
         ...
 
     def restore(self, request: int, first: int, rows: Tensor) -> None:
@@ -75,6 +75,9 @@ class Cache(Protocol):
 
 class Network(Protocol):
     """A causal language model."""
+
+    keeps_chunks: ClassVar[bool]
+    """Whether chunks of its cache can be put aside for other requests."""
 
     @property
     def architecture(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ class Padded:
     form: MaskForm
     filling: Filling
     measured: list[int] = field(default_factory=list)
+    keeps_chunks: ClassVar[bool] = False
 
     @classmethod
     def of(cls, model: PreTrainedModel, positions: int, filling: Filling | None = None) -> "Padded":
@@ -100,7 +101,7 @@ class Padded:
 
     def cache(self, requests: int) -> Store:
         """An empty one."""
-        return Store(self.config.get_text_config().num_hidden_layers)
+        return Store(self.config.get_text_config().num_hidden_layers, requests)
 
     def holds(self, rows: RowClass, requests: int) -> bool:
         """Whether a column of so many requests fits the class."""

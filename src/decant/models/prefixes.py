@@ -62,12 +62,10 @@ class Prefixes:
         self._chunks.move_to_end(key)
         return chunk
 
-    def keep(self, key: Key, rows_L2KSW: Tensor | None, tapped: Scores) -> None:
-        """Put a chunk in, if there is such a thing (None: not of this cache) and room for it at all."""
-        if rows_L2KSW is None or key in self._chunks:
-            return
+    def keep(self, key: Key, rows_L2KSW: Tensor, tapped: Scores) -> None:
+        """Put a chunk in, if there is room for it at all."""
         chunk = Chunk(rows_L2KSW, tapped)
-        if chunk.size > self.room:
+        if chunk.size > self.room or key in self._chunks:
             return
         while self._used + chunk.size > self.room:
             self._used -= self._chunks.popitem(last=False)[1].size

@@ -6,7 +6,7 @@ computed is what transformers computes, up to rounding.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -100,6 +100,7 @@ class Lean:
     positions: int
     window: int = 0
     lone: int = 1
+    keeps_chunks: ClassVar[bool] = True
 
     @property
     def dtype(self) -> torch.dtype:

@@ -6,7 +6,7 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from decant.models.attention import (
     FUSED,
@@ -17,7 +17,6 @@ from decant.models.attention import (
     folded,
     front_reach,
     merge,
-    mix,
     mix_front,
     mix_tail,
 )
@@ -37,6 +36,42 @@ class Part:
     slots: slice
     mask_11FS: Tensor
 
+    def written(self, layer: int, key_RKW: Tensor, value_RKW: Tensor) -> Tensor:
+        """The request's rows_2KSW of a layer, the new ones included."""
+        rows_2KSW = self.lane.rows_L2KSW[layer]
+        rows_2KSW[0, :, self.slots] = key_RKW[self.rows].transpose(0, 1)
+        rows_2KSW[1, :, self.slots] = value_RKW[self.rows].transpose(0, 1)
+        return rows_2KSW
+
+
+@final
+class Desk:
+    """Where a part's queries are laid out for the kernel, and where it puts what it mixed: the same in all layers.
+
+    Heads that share keys lie one behind the other as rows of one head (`attention.folded`), QKGW seen from outside.
+    """
+
+    def __init__(self, part: Part, mixed_RHW: Tensor, groups: int) -> None:
+        heads, width = mixed_RHW.shape[1:]
+        rows, kv_heads = part.rows.stop - part.rows.start, heads // groups
+        self.shape, self.count = (rows, kv_heads, groups, width), rows * groups
+        self.query_1KFW = mixed_RHW.new_zeros(1, kv_heads, part.mask_11FS.shape[2], width)
+        self.query_QKGW = self._outside(self.query_1KFW)
+        self.mixed_QKGW = mixed_RHW[part.rows].view(self.shape)
+
+    def lay(self, query_QHW: Tensor) -> Tensor:
+        """query_1KFW; rows that only fill up are zero."""
+        self.query_QKGW.copy_(query_QHW.view(self.shape))
+        return self.query_1KFW
+
+    def take(self, mixed_1KFW: Tensor) -> None:
+        """Put the rows where they belong."""
+        self.mixed_QKGW.copy_(self._outside(mixed_1KFW))
+
+    def _outside(self, rows_1KFW: Tensor) -> Tensor:
+        rows, _, groups, _ = self.shape
+        return rows_1KFW[0, :, : self.count].unflatten(1, (groups, rows)).permute(2, 0, 1, 3)
+
 
 @final
 class Mixing:
@@ -47,6 +82,7 @@ class Mixing:
 
     def __init__(self, lanes: Lanes, spans: Sequence[Span], groups: int, window: int, like: Tensor) -> None:
         multiple = filling(like.dtype, like.device)
+        self.groups, self.fused = groups, FUSED is not None and like.device.type == "cpu"
         self.parts: list[Part] = []
         first = 0
         for span in spans:
@@ -56,20 +92,25 @@ class Mixing:
             rows = slice(first, first + span.count)
             self.parts.append(Part(lane, rows, slice(span.first, span.stop), mask.to(like.device)))
             first = rows.stop
+        self.mixed_RHW = like
+        self.desks: list[Desk] = []
 
     def __call__(self, layer: int, query_RHW: Tensor, key_RKW: Tensor, value_RKW: Tensor, scale: float) -> Tensor:
-        """mixed_RHW; rows that no part names are zero."""
-        alone = len(self.parts) == 1 and self.parts[0].rows.stop == len(query_RHW)
-        mixed_RHW = query_RHW if alone else torch.zeros_like(query_RHW)
-        for part in self.parts:
-            rows_2KSW = _written(part, layer, key_RKW, value_RKW)
+        """mixed_RHW, good until the next layer's; rows that no part names are zero."""
+        if not self.desks:
+            self.mixed_RHW = torch.zeros_like(query_RHW, memory_format=torch.contiguous_format)
+            self.desks = [Desk(part, self.mixed_RHW, self.groups) for part in self.parts]
+        for part, desk in zip(self.parts, self.desks, strict=True):
+            rows_2KSW = part.written(layer, key_RKW, value_RKW)
             reach = part.mask_11FS.shape[3]
-            query_1HQW = query_RHW[part.rows].transpose(0, 1)[None]
-            mixed_1HQW = mix(query_1HQW, rows_2KSW[:1, :, :reach], rows_2KSW[1:, :, :reach], part.mask_11FS, scale)
-            if alone:
-                return mixed_1HQW[0].transpose(0, 1)
-            mixed_RHW[part.rows] = mixed_1HQW[0].transpose(0, 1)
-        return mixed_RHW
+            key, value = rows_2KSW[:1, :, :reach], rows_2KSW[1:, :, :reach]
+            query = desk.lay(query_RHW[part.rows])
+            if self.fused:
+                mixed = FUSED(query, key, value, 0.0, False, attn_mask=part.mask_11FS, scale=scale)[0]  # type: ignore[misc]
+            else:
+                mixed = scaled_dot_product_attention(query, key, value, attn_mask=part.mask_11FS, scale=scale)
+            desk.take(mixed)
+        return self.mixed_RHW
 
 
 @final
@@ -105,7 +146,7 @@ class SteadyMixing:
 
     def __call__(self, layer: int, query_RHW: Tensor, key_RKW: Tensor, value_RKW: Tensor, scale: float) -> Tensor:
         """mixed_RHW; rows that no part names are zero."""
-        rows_of = [_written(part, layer, key_RKW, value_RKW) for part in self.parts]
+        rows_of = [part.written(layer, key_RKW, value_RKW) for part in self.parts]
         tail = self._tail(rows_of, query_RHW, scale)
         mixed_RHW = tail[0]
         if any(part.mask_11FS.shape[3] for part in self.parts):
@@ -146,11 +187,3 @@ class SteadyMixing:
 def mixing(steady: bool, device: torch.device) -> type[Mixing] | type[SteadyMixing]:
     """Which of the two."""
     return SteadyMixing if steady and FUSED is not None and device.type == "cpu" else Mixing
-
-
-def _written(part: Part, layer: int, key_RKW: Tensor, value_RKW: Tensor) -> Tensor:
-    """The request's rows_2KSW of this layer, the new ones included."""
-    rows_2KSW = part.lane.rows_L2KSW[layer]
-    rows_2KSW[0, :, part.slots] = key_RKW[part.rows].transpose(0, 1)
-    rows_2KSW[1, :, part.slots] = value_RKW[part.rows].transpose(0, 1)
-    return rows_2KSW
