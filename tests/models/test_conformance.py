@@ -1,5 +1,7 @@
 """The adapter says what transformers says, for every architecture: fresh prompts, chains, trees, commits, batches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ CLOSE = {"rtol": 0, "atol": 2e-5}
 PARENTS = [-1, -1, 0, 0, 2, 1]  # two children of the root, two of the first, then a deeper one each
 
 
-LEAN = ("llama", "llama-untied-bias", "qwen2", "qwen3", "mistral", "mistral-sliding", "phi3")
+LEAN = ("llama", "llama-untied-bias", "qwen2", "qwen3", "mistral", "mistral-sliding", "phi3", "starcoder2")
 OURS = [f"{name}/ours" for name in FAMILIES]
 THEIRS: dict[int, PreTrainedModel] = {}
 
@@ -127,6 +129,20 @@ def test_requests_leave_and_join(model, prompt_BT, tree):
         order = torch.tensor([2, 0, 1])
         joined = model.score(two.join(one), Draft(tree.tokens_BN[order], tree.parents_BN[order])).logits_BMV
     torch.testing.assert_close(joined, scores[order], **CLOSE)
+
+
+def test_an_early_exit_is_the_head_over_that_layer(model, prompt_BT):
+    if not isinstance(model.network, Lean):
+        pytest.skip("models of transformers have no exits here")
+    early = replace(model, network=model.network.upto(2))
+    with torch.inference_mode():
+        _, whole = model.start(prompt_BT, Taps(layers=(2,)))
+        _, said = early.start(prompt_BT, Taps(logits=True))
+        assert whole.hidden_BMD is not None
+        want_BMV = model.network.head(model.network.norm(whole.hidden_BMD))
+    for request, row_T in enumerate(prompt_BT):
+        count = len(real(row_T)) - 1
+        torch.testing.assert_close(said.logits_BMV[request, :count], want_BMV[request, :count], **CLOSE)
 
 
 def test_taps(model, prompt_BT):

@@ -73,7 +73,7 @@ METHODS: Final = _table(
         "a smaller model of the same tokenizer guesses a chain",
         "Leviathan et al. 2023, arXiv:2211.17192; Chen et al. 2023, arXiv:2302.01318",
         drafter="draft-model",
-        policy="fixed:depth=6",
+        policy="fixed:depth=5",
         needs=NEEDS_DRAFT,
     ),
     Recipe(
@@ -81,7 +81,7 @@ METHODS: Final = _table(
         "the text after an earlier occurrence of the last tokens is the guess",
         "Saxena 2023, github.com/apoorvumang/prompt-lookup-decoding",
         drafter="prompt-lookup",
-        policy="fixed:depth=7",
+        policy="fixed:depth=5",
     ),
     Recipe(
         "token-recycling",

@@ -170,12 +170,9 @@ class Causal:
         context.cache.claim(context.cached)
         spans = self._spans(context, draft, done)
         out = self.network.score(context.cache, spans, context.taps.layers, self.rows, self.steady)
-        counts, width = [span.count for span in spans], draft.tokens_BN.shape[1]
-        if done is None:
-            behind = [length - 1 - span.first for length, span in zip(context.lengths, spans, strict=True)]
-        else:
-            behind = [0] * len(spans)
-        width += 1 if done is None else -done
+        counts, begin = [span.count for span in spans], -1 if done is None else done  # the root lies in front of node 0
+        behind = [length + begin - span.first for length, span in zip(context.lengths, spans, strict=True)]
+        width = draft.tokens_BN.shape[1] - begin
         logits_BMV = _resized(_on_grid(out.logits_RV, counts, behind, width), self.vocab)
         return Scores(logits_BMV, None if out.hidden_RD is None else _on_grid(out.hidden_RD, counts, behind, width))
 
@@ -206,7 +203,8 @@ class Causal:
 def _tapped(out: Outcome, taps: Taps, vocab: int) -> Scores:
     """Of one request's rows: what is asked for, no more."""
     logits_RV = _resized(out.logits_RV, vocab) if taps.logits or taps.top else out.logits_RV
-    return Scores(logits_RV, out.hidden_RD, logits_RV.topk(taps.top, dim=-1).indices if taps.top else None)
+    top_RK = logits_RV.topk(taps.top, dim=-1).indices if taps.top else None
+    return Scores(logits_RV if taps.logits else logits_RV[:, :0], out.hidden_RD, top_RK)
 
 
 def _apart(out: Outcome, counts: list[int]) -> list[Outcome]:

@@ -16,7 +16,7 @@ from decant.models.rows import PROBE, RowClass, cheapest, fillings, find, priced
 from decant.types import CostCurve
 
 LARGE = 2**26  # bytes of weights: in a smaller model rows that nobody reads cost more than they save
-COSTED = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)  # rows of the passes whose costs policies read
+COSTED = (*range(1, 9), 12, 16, 24, 32, 48, 64)  # rows of the passes whose costs policies read
 ROUNDED = ("int8", "int4")
 TAIL = 8  # prompt tokens that keep the first output token's leading space and byte sequences right
 

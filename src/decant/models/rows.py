@@ -26,7 +26,7 @@ CANDIDATES = (*range(1, 21), 24, 28, 31, 32, 48, 64)  # every size up to 20: ker
 PROBE = 4  # raised when the probe changes, so that what older ones found is forgotten
 FEW = (2, 4, 8)
 STEPS = (1, 2, 4, 8, 16)
-WORTH = 0.95  # a lone row is filled up where that is at least so much cheaper
+WORTH = 0.98  # a lone row is filled up where that is at least so much cheaper
 GRAIN = 32768  # at::internal::GRAIN_SIZE: elementwise loops over more values are cut in equal parts, one a thread
 
 

@@ -18,7 +18,7 @@ def test_methods_lists_every_row_with_what_it_promises():
             assert row.summary in done.stdout
             assert row.source in done.stdout
     assert "needs a draft model" in done.stdout
-    assert "knobs ngram=3 min_ngram=1 depth=7" in done.stdout
+    assert "knobs ngram=3 min_ngram=1 depth=5" in done.stdout
 
 
 def test_methods_as_json():

@@ -5,12 +5,12 @@ computed is what transformers computes, up to rounding.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, pad, rms_norm
+from torch.nn.functional import embedding, layer_norm, pad, rms_norm
 from transformers import PreTrainedConfig
 
 from decant.models.attention import KEYS
@@ -38,17 +38,30 @@ class Norm:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+class Centred:
+    """Mean and variance over the last axis."""
+
+    weight: Tensor
+    bias: Tensor | None
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
 class Layer:
     """One block. `read`: queries, keys and values in one product; `write`: what was mixed, into the residual."""
 
-    first_norm: Norm
+    first_norm: Norm | Centred
     read: Product
     write: Product
-    second_norm: Norm
+    second_norm: Norm | Centred
     gated: Gated
     down: Product
-    query_norm: Norm | None
-    key_norm: Norm | None
+    query_norm: Norm | Centred | None
+    key_norm: Norm | Centred | None
     scale: float
 
 
@@ -91,7 +104,7 @@ class Lean:
     config: PreTrainedConfig
     table: Tensor
     layers: Sequence[Layer]
-    norm: Norm
+    norm: Norm | Centred
     head: Product
     angles: Angles
     heads: int
@@ -126,6 +139,13 @@ class Lean:
     def packed(self) -> int:
         """How many weights are in oneDNN's layout."""
         return sum(weight.is_mkldnn for weight in _tensors((self.layers, self.head)))
+
+    def upto(self, count: int) -> "Lean":
+        """Its first `count` layers, then its norm and head: an early exit. Weights are shared, the cache is not.
+
+        Source: Elhoushi et al. 2024 (LayerSkip), arXiv:2404.16710.
+        """
+        return replace(self, layers=self.layers[:count])
 
     def weight_bytes(self) -> int:
         """What a forward of one row reads of the weights; of the embedding it reads a line."""

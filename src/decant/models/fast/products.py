@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, silu
+from torch.nn.functional import gelu, linear, silu
 
 from decant.models.linears import packs
 
@@ -25,7 +25,7 @@ class Product(Protocol):
 
 
 class Gated(Protocol):
-    """x [..., in] -> [..., inner]: SiLU of one product, times another."""
+    """x [..., in] -> [..., inner]: SiLU of one product, times another; or what a model has in its place."""
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
@@ -101,6 +101,23 @@ class Pair:
     def loops(self) -> Set[tuple[int, int]]:
         """SiLU's."""
         return {(self.inner, self.both.weight.itemsize)}
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Ungated:
+    """GELU of one product, in its approximation by tanh. loop: of it, for `loops`."""
+
+    up: Product
+    loop: tuple[int, int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return gelu(self.up(x), approximate="tanh")
+
+    @property
+    def loops(self) -> Set[tuple[int, int]]:
+        """GELU's."""
+        return {self.loop}
 
 
 @final

@@ -7,6 +7,7 @@
 | Qwen2 | biases on queries, keys and values |
 | Qwen3 | norms of queries and keys |
 | Phi-3 | fused weights in the file |
+| StarCoder2 | centred norms, biases, one matrix and GELU in place of the gate |
 
 Everything else runs through transformers itself.
 """
@@ -20,10 +21,13 @@ from transformers import PreTrainedModel
 
 from decant.models import rounded
 from decant.models.attention import MaskForm
-from decant.models.fast.lean import Angles, Layer, Lean, Norm
-from decant.models.fast.products import AsStored, Gated, Layout, Product
+from decant.models.fast.lean import Angles, Centred, Layer, Lean, Norm
+from decant.models.fast.products import AsStored, Gated, Layout, Product, Ungated
 
-FAMILIES: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Phi3ForCausalLM")
+FAMILIES: Final = (
+    *("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Phi3ForCausalLM"),
+    "Starcoder2ForCausalLM",
+)
 ROPES: Final = ("default", "linear", "llama3", "yarn")  # angles that depend on the position alone
 
 
@@ -37,7 +41,7 @@ def why_not(network: PreTrainedModel) -> str | None:
         return f"rotary embeddings of type {rope['rope_type']} run through transformers"
     if rope.get("partial_rotary_factor", 1) != 1:
         return "partly rotated heads run through transformers"
-    if config.hidden_act != "silu":
+    if config.hidden_act != ("gelu_pytorch_tanh" if name.startswith("Starcoder2") else "silu"):
         return f"the activation {config.hidden_act} runs through transformers"
     if getattr(config, "layer_types", None) and len(set(config.layer_types)) > 1:
         return "alternating sliding windows run through transformers"
@@ -81,11 +85,17 @@ def take(
 
 def _layer(layer: Any, layout: Layout) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
-    more = -mlp.down_proj.in_features % layout.whole
+    down = mlp.c_proj if hasattr(mlp, "c_proj") else mlp.down_proj
+    more = -down.in_features % layout.whole
     if hasattr(attention, "qkv_proj"):
-        read, gated = _taken(attention.qkv_proj, layout), _halves(mlp.gate_up_proj, layout, more)
+        read = _taken(attention.qkv_proj, layout)
     else:
         read = _joined([attention.q_proj, attention.k_proj, attention.v_proj], layout)
+    if hasattr(mlp, "c_fc"):
+        gated = _ungated(mlp.c_fc, layout, more)
+    elif hasattr(mlp, "gate_up_proj"):
+        gated = _halves(mlp.gate_up_proj, layout, more)
+    else:
         gated = _pair(mlp.gate_proj, mlp.up_proj, layout, more)
     return Layer(
         first_norm=_norm(layer.input_layernorm),
@@ -93,14 +103,16 @@ def _layer(layer: Any, layout: Layout) -> Layer:
         write=_taken(attention.o_proj, layout),
         second_norm=_norm(layer.post_attention_layernorm),
         gated=gated,
-        down=_taken(mlp.down_proj, layout, more),
+        down=_taken(down, layout, more),
         query_norm=_norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
         key_norm=_norm(attention.k_norm) if hasattr(attention, "k_norm") else None,
         scale=attention.scaling,
     )
 
 
-def _norm(norm: Any) -> Norm:
+def _norm(norm: Any) -> Norm | Centred:
+    if isinstance(norm, nn.LayerNorm):
+        return Centred(norm.weight.detach(), None if norm.bias is None else norm.bias.detach(), norm.eps)
     return Norm(norm.weight.detach(), norm.variance_epsilon)
 
 
@@ -114,6 +126,13 @@ def _taken(plain: nn.Linear, layout: Layout, more: int = 0) -> Product:
 def _pair(gate: nn.Linear, up: nn.Linear, layout: Layout, more: int) -> Gated:
     made = layout.gated(_filled(_weight(gate), gate.bias, more), _filled(_weight(up), up.bias, more))
     _empty(gate)
+    _empty(up)
+    return made
+
+
+def _ungated(up: nn.Linear, layout: Layout, more: int) -> Ungated:
+    weight, bias = _filled(_weight(up), up.bias, more)
+    made = Ungated(layout.product(weight, bias), (len(weight), weight.itemsize))
     _empty(up)
     return made
 

@@ -1,0 +1,77 @@
+"""How much memory does a model take beside its weights and its cache?
+
+    python benchmarks/memory.py [--widen 0.4B] [--weights auto,int8,int4] [--threads 2] [--quick]
+
+house:target, widened and written to a folder; for each kind of weights a process of its own loads the folder, reads a
+prompt of 512 tokens and decodes 32. The peak is the largest resident size that the kernel saw (VmHWM) less what the
+process had after its imports. It is compared with the bytes of weights that a forward reads, the embedding table where
+that is apart, and the cache. Above 1.0 is what loading and working needed beside them.
+
+Left out: GPUs; what the page cache holds of the files, which any process may take back.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from peers.folder import write
+
+from decant.bench.study import begin, heading, options, save
+from decant.models.load import HOUSE
+
+CHILD = """
+import json, re, sys
+import torch
+from decant.apps.compose import plain
+from decant.decoders.continuous import Continuous, Request
+from decant.decoders.stopping import Stopping
+from decant.models.load import load
+from decant.samplers.greedy import greedy
+
+folder, weights, threads, prompt, tokens = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+torch.set_num_threads(threads)
+peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+begun = peak()
+target = load(folder, dtype="bfloat16", weights=weights, exact="off")
+loaded = peak()
+crank = Continuous(plain(target, greedy()).decoder, batch=1)
+crank.add(Request([5] * prompt, 0, Stopping(tokens)))
+while crank.running or crank.waiting:
+    crank.step()
+network = target.model.network
+table = 0 if network.config.tie_word_embeddings and weights == "auto" else network.table.nbytes
+cache = network.token_bytes() * (prompt + tokens)
+print(json.dumps({"weights_bytes": network.weight_bytes() + table, "cache_bytes": cache, "imports": begun,
+                  "peak_loading": loaded - begun, "peak": peak() - begun}))
+"""
+
+
+def measured(folder: Path, weights: str, chosen) -> dict:
+    command = [sys.executable, "-c", CHILD, str(folder), weights, str(chosen.threads or 2), "512", "32"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = json.loads(said.splitlines()[-1])
+    found["over"] = round(found["peak"] / (found["weights_bytes"] + found["cache_bytes"]), 3)
+    return found
+
+
+if __name__ == "__main__":
+    parser = options(__doc__)
+    parser.add_argument("--widen", default="0.4B", help="size of the widened target; 'none' leaves it")
+    parser.add_argument("--weights", default="auto,int8,int4")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.widen, chosen.weights = "none", "auto"
+    facts = begin(chosen)
+    print(heading(facts))
+    found = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write(HOUSE / "target", Path(scratch) / "model", None if chosen.widen == "none" else chosen.widen)
+        for weights in chosen.weights.split(","):
+            one = found[weights] = measured(folder, weights, chosen)
+            print(
+                f"{weights}: peak {one['peak'] / 1e6:.0f} MB ({one['peak_loading'] / 1e6:.0f} while loading), weights "
+                f"{one['weights_bytes'] / 1e6:.0f} and cache {one['cache_bytes'] / 1e6:.0f}: {one['over']:.2f}x"
+            )
+    print(f"results: {save({'machine': facts, 'widen': chosen.widen, 'weights': found}, __file__, chosen)}")
