@@ -26,7 +26,7 @@ def test_methods_as_json():
     assert set(listed) == {"methods", "drafters", "verifiers", "policies", "samplers", "constraints"}
     methods = {row["name"]: row for row in listed["methods"]}
     assert methods["draft-model"]["needs"] == "a draft model"
-    assert methods["draft-model"]["knobs"]["depth"] == 6
+    assert methods["draft-model"]["knobs"]["depth"] == 5
     assert "coupled" not in methods["draft-model"]["knobs"]
     assert methods["token-recycling"]["needs"] == "tree masks"
     promises = {row["name"]: row["promise"] for row in listed["verifiers"]}
