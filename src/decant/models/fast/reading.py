@@ -62,7 +62,7 @@ def take(
     config: Any = network.config
     body: Any = network.model
     last: Any = network.get_output_embeddings()
-    table = body.embed_tokens.weight.detach()
+    table = _own(body.embed_tokens.weight)
     said = (head or layout).product(last.weight, last.bias)
     if last.weight is not body.embed_tokens.weight:
         _empty(last)
@@ -112,8 +112,13 @@ def _layer(layer: Any, layout: Layout) -> Layer:
 
 def _norm(norm: Any) -> Norm | Centred:
     if isinstance(norm, nn.LayerNorm):
-        return Centred(norm.weight.detach(), None if norm.bias is None else norm.bias.detach(), norm.eps)
-    return Norm(norm.weight.detach(), norm.variance_epsilon)
+        return Centred(_own(norm.weight), None if norm.bias is None else _own(norm.bias), norm.eps)
+    return Norm(_own(norm.weight), norm.variance_epsilon)
+
+
+def _own(weight: Tensor) -> Tensor:
+    """A copy: one tensor that still lies in the file keeps the whole file in memory."""
+    return weight.detach().clone()
 
 
 def _taken(plain: nn.Linear, layout: Layout, more: int = 0) -> Product:
