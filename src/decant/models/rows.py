@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 LOG = logging.getLogger(__name__)
 REFERENCE = 16
 CANDIDATES = (*range(1, 21), 24, 28, 31, 32, 48, 64)  # every size up to 20: kernels have tails of their own
-PROBE = 4  # raised when the probe changes, so that what older ones found is forgotten
+PROBE = 5  # raised when the probe changes, so that what older ones found is forgotten
 FEW = (2, 4, 8)
 STEPS = (1, 2, 4, 8, 16)
 WORTH = 0.98  # a lone row is filled up where that is at least so much cheaper
