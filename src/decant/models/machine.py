@@ -1,8 +1,10 @@
 """What this machine is: for reports, certificates and bug reports."""
 
+import ctypes
 import os
 import platform
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -53,6 +55,13 @@ def bandwidth_gb_s(mebibytes: int = 512, repeats: int = 5) -> float:
         block.sum()
         times.append(time.perf_counter() - begin)
     return block.numel() * 4 / min(times) / 1e9
+
+
+def hand_back() -> None:
+    """Give freed memory back to the system, where the C library keeps it (glibc): weights freed while others are packed
+    would stay resident for good, a sixth of the model (measured)."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _processor() -> str:

@@ -23,6 +23,7 @@ from decant.models import rounded
 from decant.models.attention import MaskForm
 from decant.models.fast.lean import Angles, Centred, Layer, Lean, Norm
 from decant.models.fast.products import AsStored, Gated, Layout, Product, Ungated
+from decant.models.machine import hand_back
 
 FAMILIES: Final = (
     *("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Phi3ForCausalLM"),
@@ -66,7 +67,10 @@ def take(
     said = (head or layout).product(last.weight, last.bias)
     if last.weight is not body.embed_tokens.weight:
         _empty(last)
-    layers = [_layer(layer, layout) for layer in body.layers]
+    layers = []
+    for layer in body.layers:
+        layers.append(_layer(layer, layout))
+        hand_back()
     return Lean(
         architecture=type(network).__name__,
         config=config,
