@@ -27,6 +27,7 @@ NAME = "decant_sdpa"
 QUERIES = 4
 ROWS = 160  # rows of queries in one call; the kernel changes its tiles, and with them the bits, at 192
 LEAST = torch.finfo(torch.float64).min  # not -inf: a row that sees nothing must not be nan
+WIDTH = 64  # slots read are a multiple of this: an odd tail makes attention slower
 KEYS = 512  # the fused kernel's own block of keys: a shorter last one is summed in another order (measured)
 BLOCK = 32  # the boundary lags one block behind a row's own: no tree up to that depth reaches across it
 FUSED = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from decant.models.attention import FUSED, KEYS, SPLIT, MaskForm
+from decant.models.attention import FUSED, KEYS, SPLIT, WIDTH, MaskForm
 from decant.models.cache import Store
 from decant.models.linears import Filling
 from decant.models.network import Outcome, stored_bytes, together
 from decant.models.rows import RowClass, Widths, widths
 from decant.models.spans import Span
 
-WIDTH = 64  # slots read are a multiple of this: an odd tail makes attention slower
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")  # how configurations call their number
 
 

@@ -11,6 +11,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from decant.models.attention import (
     FUSED,
     QUERIES,
+    WIDTH,
     boundary,
     edges,
     filling,
@@ -22,8 +23,6 @@ from decant.models.attention import (
 )
 from decant.models.fast.lanes import Lane, Lanes
 from decant.models.spans import Span, additive, stacked
-
-WIDTH = 64  # slots read are a multiple of this: an odd tail makes attention slower
 
 
 @final
