@@ -74,16 +74,65 @@ class Drafter(Protocol[State]):
         """What it reads of the target."""
         ...
 
-    def start(self, prompt_BT: Tensor, prefill: Scores, context: object) -> State:
-        """`context` is the target's own, opaque; only drafters that share the target's weights keep it."""
+    def start(self, prompt_BT: Tensor, prefill: Scores) -> State:
+        """`prefill`: what was tapped of prompt[:-1]."""
         ...
 
-    def draft(self, state: State, shape: DraftShape, warp: Warp, noise: Noise) -> Draft:
-        """Pure: the same state and noise give the same draft."""
+    def draft(self, state: State, shape: DraftShape, warp: Warp, noise: Noise, context: object) -> Draft:
+        """Pure: the same state and noise give the same draft. `context` is the target's own, opaque: only drafters
+        that share the target's weights look at it."""
         ...
 
     def observe(self, state: State, draft: Draft, verdict: Verdict, scores: Scores) -> State:
         """Catch up with what was committed, and with what the target thought of the draft."""
+        ...
+
+
+class FeatureHead(Protocol[State]):
+    """A trained network that guesses a token at a time, from the target's states and then from its own."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Of the target, that it reads."""
+        ...
+
+    def start(self, prompt_BT: Tensor, hidden_BTF: Tensor) -> State:
+        """After a prompt; hidden_BTF: the target's states of all its tokens but the last."""
+        ...
+
+    def follow(self, state: State, tokens_BC: Tensor, hidden_BCF: Tensor) -> State:
+        """After more tokens, PAD behind; hidden_BCF: the target's state of the token before each."""
+        ...
+
+    def guess(self, state: State) -> Callable[[Draft], Tensor]:
+        """What follows the rows of a tree that grows, logits_BMV; the state stays as it is."""
+        ...
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """Of requests of so many tokens each, at most."""
+        ...
+
+
+class ParallelHeads(Protocol):
+    """Trained heads that each guess one place further, all from one state of the target."""
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Of the target, that they read."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def vocab(self) -> int:
+        """How many logits each gives."""
+        ...
+
+    def said(self, hidden_BF: Tensor) -> Tensor:
+        """logits_BKV: head k is about the token k + 2 places behind the one whose state this is."""
         ...
 
 
@@ -130,6 +179,11 @@ class Verifier(Protocol):
 
 class Policy(Protocol[State]):
     """Decides how much to guess next."""
+
+    @property
+    def taps(self) -> Taps:
+        """What it reads of the target."""
+        ...
 
     def start(self, batch: int) -> State: ...
 

@@ -47,6 +47,10 @@ class Taps:
         return Taps(layers, max(self.top, other.top), self.logits or other.logits)
 
 
+Path = tuple[int, ...]
+"""A node of a tree by ranks: (0, 2) is the third child of the root's first."""
+
+
 @dataclass(frozen=True, slots=True)
 class DraftShape:
     """How much to guess next: `depth` levels, `width` children each, at most `budget` nodes (None: no limit).
@@ -54,12 +58,26 @@ class DraftShape:
     stop_below: a drafter with a law stops its chain *after* a node whose law, before any warp (a greedy one is always
         certain), has no larger probability. It looks at the law, never at the token: dropping a token because it was
         unlikely biases the output.
+    template:   the tree itself, which then counts instead of `width`: paths in any order, parents among them.
+    growth:     a `growth.Growth`, which decides level by level, in place of a template; for drafters with a law.
+    exit:       layers of the target that an early exit drafts with; None: the drafter's own choice.
+    siblings:   how a drafter with a law draws, where guesses are not coupled to the target's draws; None: a chain of
+        independent draws, or a tree of draws without replacement.
     """
 
     depth: int
     width: int = 1
     budget: int | None = None
     stop_below: float = 0.0
+    template: tuple[Path, ...] | None = None
+    growth: Any = None
+    exit: int | None = None
+    siblings: Siblings | None = None
+
+    @property
+    def branches(self) -> bool:
+        """Whether a draft of this shape may be a tree."""
+        return self.width > 1 or self.template is not None or self.growth is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,12 +88,17 @@ class Draft:
     parents_BN: index of each node's parent, PAD for a child of the root; None for a chain, where node i follows i - 1.
     laws_BMV:   row m is the law q, float32, from which the children of row m were drawn; None for fixed guesses.
     siblings:   how the children of one node came about.
+    probe_BN:   true at nodes that are scored for the drafter's sake and can never be accepted; None: there are none.
+        What hangs from a probe is one.
+    evaluated_BN: where the drafter itself evaluated each node, PAD where it never did; None: at the node's own index.
     """
 
     tokens_BN: Tensor
     parents_BN: Tensor | None = None
     laws_BMV: Tensor | None = None
     siblings: Siblings = "fixed"
+    probe_BN: Tensor | None = None
+    evaluated_BN: Tensor | None = None
 
     def __post_init__(self) -> None:
         batch, nodes = self.tokens_BN.shape
@@ -100,6 +123,13 @@ class Draft:
         """Whether this is a tree rather than a chain."""
         return self.parents_BN is not None
 
+    @property
+    def guesses(self) -> "Draft":
+        """What a verifier may accept: probes are absent."""
+        if self.probe_BN is None:
+            return self
+        return replace(self, tokens_BN=self.tokens_BN.masked_fill(self.probe_BN, PAD), probe_BN=None)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
@@ -108,11 +138,22 @@ class Scores:
     logits_BMV: what follows each row, before any warp; M is 0 in a prefill unless its logits were tapped.
     hidden_BMD: the tapped layers' hidden states, concatenated over layers, or None.
     top_BMK:    the tapped best ids, best first, PAD beside padding, or None.
+    layers:     which layers those are; several parts may have tapped them.
     """
 
     logits_BMV: Tensor
     hidden_BMD: Tensor | None = None
     top_BMK: Tensor | None = None
+    layers: tuple[int, ...] = ()
+
+    def hidden(self, layers: tuple[int, ...]) -> Tensor:
+        """hidden_BMD of some of the tapped layers, concatenated in the order asked for."""
+        if self.hidden_BMD is None:  # a prefill without rows
+            return self.logits_BMV.new_empty(len(self.logits_BMV), 0, 0)
+        if layers == self.layers:
+            return self.hidden_BMD
+        each = self.hidden_BMD.chunk(len(self.layers), -1)
+        return torch.cat([each[self.layers.index(layer)] for layer in layers], -1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,7 +246,7 @@ def join_rows(state: State, other: State) -> State:
     if isinstance(state, Tensor):
         assert isinstance(other, Tensor)
         return _concatenate(state, other)  # type: ignore[return-value]
-    if hasattr(state, "join"):
+    if hasattr(state, "join") and not isinstance(state, str):
         return state.join(other)  # type: ignore[attr-defined]
     if is_dataclass(state) and not isinstance(state, type):
         changes = {f.name: join_rows(getattr(state, f.name), getattr(other, f.name)) for f in fields(state)}

@@ -86,7 +86,7 @@ class Mislabelled:
     taps = PromptLookup().taps
     start, observe = PromptLookup().start, PromptLookup().observe
 
-    def draft(self, state, shape, warp, noise):
+    def draft(self, state, shape, warp, noise, context):
         from dataclasses import replace
 
-        return replace(PromptLookup().draft(state, shape, warp, noise), siblings="without_replacement")
+        return replace(PromptLookup().draft(state, shape, warp, noise, context), siblings="without_replacement")

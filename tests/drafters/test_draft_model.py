@@ -17,8 +17,8 @@ NOISE = Noise.of([1, 2])
 
 def draft(shape: DraftShape, warp=None, coupled: bool = True, model: MarkovLM = LM) -> Draft:
     drafter = DraftModel(model, coupled)
-    state = drafter.start(PROMPT_BT, Scores(torch.zeros(2, 0, 6)), None)
-    return drafter.draft(state, shape, warp or temperature(1.0), NOISE)
+    state = drafter.start(PROMPT_BT, Scores(torch.zeros(2, 0, 6)))
+    return drafter.draft(state, shape, warp or temperature(1.0), NOISE, None)
 
 
 def test_a_chain_is_fixed_when_coupled_and_drawn_when_not() -> None:
@@ -48,7 +48,7 @@ def test_a_tree_of_draws_has_laws_for_its_parents() -> None:
     tree = draft(DraftShape(2, width=2), coupled=False)
     assert tree.siblings == "without_replacement"
     assert tree.laws_BMV is not None
-    torch.testing.assert_close(tree.laws_BMV[0].sum(-1), torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]))
+    torch.testing.assert_close(tree.laws_BMV[0].sum(-1), torch.tensor([1.0, 1.0, 1.0] + 4 * [0.0]))
 
 
 def test_draws_without_replacement_run_out_with_the_law() -> None:
@@ -98,15 +98,15 @@ def test_a_branch_stops_alone() -> None:
             if real_BN[request, node] and parent != PAD:
                 before = tree.parents_BN[request, parent]
                 row = int(before) + 1
-                state = DraftModel(LM).start(PROMPT_BT, Scores(torch.zeros(2, 0, 6)), None)
+                state = DraftModel(LM).start(PROMPT_BT, Scores(torch.zeros(2, 0, 6)))
                 law_V = LM.score(state, tree).logits_BMV[request, row].softmax(-1)
                 assert law_V.max() >= 0.6, "a node with children was drawn from a law that was sure"
 
 
 def test_the_model_keeps_what_was_committed() -> None:
     drafter = DraftModel(LM)
-    state = drafter.start(PROMPT_BT, Scores(torch.zeros(2, 0, 6)), None)
-    guess = drafter.draft(state, DraftShape(2), greedy(), NOISE)
+    state = drafter.start(PROMPT_BT, Scores(torch.zeros(2, 0, 6)))
+    guess = drafter.draft(state, DraftShape(2), greedy(), NOISE, None)
     verdict = Verdict.of_chain(guess.tokens_BN, torch.tensor([2, 0]), torch.tensor([4, 5]))
     state = drafter.observe(state, guess, verdict, Scores(torch.zeros(2, 3, 6)))
     texts = [[0, 1, 2, *guess.tokens_BN[0].tolist(), 4], [3, 5, PAD, PAD, PAD, PAD]]
@@ -114,5 +114,5 @@ def test_the_model_keeps_what_was_committed() -> None:
 
 
 def test_a_model_without_trees_is_refused_by_name() -> None:
-    with pytest.raises(IncompatibleParts, match="width 2 branches, but this MarkovLM draft model cannot score a tree"):
+    with pytest.raises(IncompatibleParts, match="branches, but this MarkovLM draft model cannot score a tree"):
         draft(DraftShape(2, width=2), model=MarkovLM(LM.logits_UVV, trees=False))

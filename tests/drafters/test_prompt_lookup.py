@@ -11,7 +11,8 @@ from decant.types import PAD, Draft, DraftShape, Scores, Verdict
 def guess(tokens: list[list[int]], depth: int = 3, budget: int | None = None, **knobs: int) -> list[list[int]]:
     state_BT = torch.tensor(tokens)
     noise = Noise.of([0] * len(tokens))
-    return PromptLookup(**knobs).draft(state_BT, DraftShape(depth, budget=budget), greedy(), noise).tokens_BN.tolist()
+    shape = DraftShape(depth, budget=budget)
+    return PromptLookup(**knobs).draft(state_BT, shape, greedy(), noise, None).tokens_BN.tolist()
 
 
 def test_the_card_example() -> None:
@@ -65,10 +66,10 @@ def test_the_budget_cuts_the_chain() -> None:
 
 def test_what_was_committed_is_looked_up_too() -> None:
     drafter, noise = PromptLookup(), Noise.of([0])
-    state_BT = drafter.start(torch.tensor([[1, 2]]), Scores(torch.zeros(1, 0, 9)), None)
+    state_BT = drafter.start(torch.tensor([[1, 2]]), Scores(torch.zeros(1, 0, 9)))
     verdict = Verdict(torch.tensor([[3, 4, 1]]), torch.tensor([[PAD, PAD, PAD]]))
     state_BT = drafter.observe(state_BT, Draft.nothing(1), verdict, Scores(torch.zeros(1, 1, 9)))
-    assert drafter.draft(state_BT, DraftShape(3), greedy(), noise).tokens_BN.tolist() == [[2, 3, 4]]
+    assert drafter.draft(state_BT, DraftShape(3), greedy(), noise, None).tokens_BN.tolist() == [[2, 3, 4]]
 
 
 def test_it_agrees_with_a_search_by_hand() -> None:

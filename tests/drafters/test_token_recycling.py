@@ -56,20 +56,20 @@ def state_of(rows: dict[int, list[int]], root: int, vocab: int = 6, top: int = 2
 
 def test_the_tree_follows_the_table() -> None:
     state = state_of({0: [1, 2], 1: [3], 2: [0, 4]}, root=0)
-    draft = TokenRecycling(top=2, nodes=14).draft(state, DraftShape(2), greedy(), NOISE)
+    draft = TokenRecycling(top=2, nodes=14).draft(state, DraftShape(2), greedy(), NOISE, None)
     assert paths(draft) == [[(1,), (2,), (1, 3), (2, 0), (2, 4)]]
     assert draft.tokens_BN.shape == (1, 5), "absent nodes are left out"
 
 
 def test_an_unknown_root_guesses_nothing() -> None:
-    draft = TokenRecycling(top=2).draft(state_of({1: [2]}, root=0), DraftShape(4), greedy(), NOISE)
+    draft = TokenRecycling(top=2).draft(state_of({1: [2]}, root=0), DraftShape(4), greedy(), NOISE, None)
     assert draft.tokens_BN.shape == (1, 0)
 
 
 def test_a_node_absent_here_and_present_there_is_padding() -> None:
     state = state_of({0: [1, 2], 3: [4]}, root=0)
     both = RecyclingState(torch.tensor([0, 3]), state.followers)
-    draft = TokenRecycling(top=2).draft(both, DraftShape(1), greedy(), Noise.of([0, 0]))
+    draft = TokenRecycling(top=2).draft(both, DraftShape(1), greedy(), Noise.of([0, 0]), None)
     assert draft.tokens_BN.tolist() == [[1, 2], [4, PAD]]
 
 
@@ -77,8 +77,8 @@ def test_the_prompt_teaches() -> None:
     """Each token's row is the target's best ids at its last occurrence, best first; the root was not read."""
     drafter = TokenRecycling(top=3)
     prompt_BT = torch.tensor([[5, 6, 5, 7], [8, 9, PAD, PAD]])
-    context, prefill = LM.start(prompt_BT, drafter.taps)
-    ids_VK = drafter.start(prompt_BT, prefill, context).followers.ids_VK
+    _, prefill = LM.start(prompt_BT, drafter.taps)
+    ids_VK = drafter.start(prompt_BT, prefill).followers.ids_VK
     assert torch.equal(ids_VK[6], LM.logits_UVV[5, 6].topk(3).indices)
     assert torch.equal(ids_VK[5], LM.logits_UVV[6, 5].topk(3).indices)
     assert torch.equal(ids_VK[8], LM.logits_UVV[LM.vocab, 8].topk(3).indices)

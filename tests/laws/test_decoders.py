@@ -134,11 +134,11 @@ class DropsUnlikely:
 
     taps = Taps()
 
-    def start(self, prompt_BT, prefill, context):
-        return self.inner.start(prompt_BT, prefill, context)
+    def start(self, prompt_BT, prefill):
+        return self.inner.start(prompt_BT, prefill)
 
-    def draft(self, state, shape, warp, noise):
-        draft = self.inner.draft(state, shape, warp, noise)
+    def draft(self, state, shape, warp, noise, context):
+        draft = self.inner.draft(state, shape, warp, noise, context)
         q_BN = draft.laws_BMV.gather(-1, draft.tokens_BN[..., None]).squeeze(-1)
         return replace(draft, tokens_BN=draft.tokens_BN.where((q_BN > 0.2).cumprod(1).bool(), PAD))
 
@@ -154,10 +154,10 @@ class TopKAsDraws:
 
     taps = Taps()
 
-    def start(self, prompt_BT, prefill, context):
-        return self.inner.start(prompt_BT, prefill, context)
+    def start(self, prompt_BT, prefill):
+        return self.inner.start(prompt_BT, prefill)
 
-    def draft(self, state, shape, warp, noise):
+    def draft(self, state, shape, warp, noise, context):
         empty_BN = noise.seed_B.new_empty(len(noise.seed_B), 0)
         law_B1V = warp(SMALL.score(state, Draft(empty_BN)).logits_BMV).softmax(-1)
         tokens_BN = law_B1V[:, 0].topk(2, -1).indices

@@ -63,11 +63,11 @@ class Biased:
 
     taps = Taps()
 
-    def start(self, prompt_BT, prefill, context):
-        return self.inner.start(prompt_BT, prefill, context)
+    def start(self, prompt_BT, prefill):
+        return self.inner.start(prompt_BT, prefill)
 
-    def draft(self, state, shape, warp, noise):
-        draft = self.inner.draft(state, shape, warp, noise)
+    def draft(self, state, shape, warp, noise, context):
+        draft = self.inner.draft(state, shape, warp, noise, context)
         self.calls.append(1)
         tokens_BN = draft.tokens_BN.clone()
         if self.mistake == "drops unlikely draws":
@@ -136,11 +136,11 @@ class Branches:
 
     taps = Taps()
 
-    def start(self, prompt_BT, prefill, context):
-        return self.inner.start(prompt_BT, prefill, context)
+    def start(self, prompt_BT, prefill):
+        return self.inner.start(prompt_BT, prefill)
 
-    def draft(self, state, shape, warp, noise):
-        draft = self.inner.draft(state, shape, warp, noise)
+    def draft(self, state, shape, warp, noise, context):
+        draft = self.inner.draft(state, shape, warp, noise, context)
         tokens_BN, parents_BN = draft.tokens_BN.clone(), draft.parents_BN.clone()
         if self.mistake == "top-k children labelled as draws":
             tokens_BN[:, :2] = draft.laws_BMV[:, 0].topk(2, -1).indices
@@ -193,6 +193,6 @@ def test_the_target_stream_is_what_couples() -> None:
     """DraftModel over the target itself, coupled: its guesses are the target's own draws."""
     noise, warp = Noise.of([1, 2]), temperature(1.0)
     context, _ = TARGET_LM.start(torch.tensor([[0, 1], [2, 3]]))
-    draft = DraftModel(TARGET_LM).draft(context, DraftShape(4), warp, noise)
+    draft = DraftModel(TARGET_LM).draft(context, DraftShape(4), warp, noise, context)
     probs_BMV = warp(TARGET_LM.score(context, draft).logits_BMV).softmax(-1)
     assert torch.equal(noise.draw(probs_BMV[:, :4], torch.arange(4).expand(2, -1), TARGET), draft.tokens_BN)

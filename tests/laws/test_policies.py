@@ -19,8 +19,8 @@ POLICIES = [
     Additive(),
     Additive(initial=1, up=9, down=9, most=4),
     CostAware(),
-    CostAware(target=CostCurve((1, 4, 8), (1.0, 1.1, 3.0)), draft=CostCurve((1, 8), (0.2, 0.3))),
-    CostAware(retry=2, target=CostCurve((1, 2), (1.0, 9.0))),
+    CostAware(target_costs=CostCurve((1, 4, 8), (1.0, 1.1, 3.0)), draft_costs=CostCurve((1, 8), (0.2, 0.3))),
+    CostAware(retry=2, target_costs=CostCurve((1, 2), (1.0, 9.0))),
     Confidence(),
     Confidence(depth=4, threshold=0.0),
 ]

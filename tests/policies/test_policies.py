@@ -103,22 +103,22 @@ def test_cost_aware_estimates_the_rate_of_kept_guesses() -> None:
 
 
 def test_cost_aware_guesses_as_far_as_it_pays() -> None:
-    free, dear = CostAware(target=FLAT), CostAware(target=STEEP)
+    free, dear = CostAware(target_costs=FLAT), CostAware(target_costs=STEEP)
     assert free.shape(settled(free, [2])).depth == 8  # rows cost nothing: as deep as allowed
     assert dear.shape(settled(dear, [2])).depth == 0  # every row costs a pass
-    slow_draft = CostAware(target=FLAT, draft=CostCurve((1,), (0.4,)))
+    slow_draft = CostAware(target_costs=FLAT, draft_costs=CostCurve((1,), (0.4,)))
     best = max(range(9), key=lambda k: (1 - (2 / 3) ** (k + 1)) / (1 + 0.4 * k))
     assert slow_draft.shape(settled(slow_draft, [2], rounds=200)).depth == best == 1
-    assert CostAware(target=FLAT, most=0).shape(free.start(2)).depth == 0
+    assert CostAware(target_costs=FLAT, most=0).shape(free.start(2)).depth == 0
 
 
 def test_cost_aware_counts_the_rows_of_the_whole_batch() -> None:
-    bend = CostAware(target=CostCurve((1, 8, 64), (1.0, 1.0, 8.0)))
+    bend = CostAware(target_costs=CostCurve((1, 8, 64), (1.0, 1.0, 8.0)))
     assert bend.shape(settled(bend, [3])).depth > bend.shape(settled(bend, [3] * 8)).depth == 0
 
 
 def test_cost_aware_tries_again_after_a_while() -> None:
-    policy = CostAware(target=STEEP, retry=3)
+    policy = CostAware(target_costs=STEEP, retry=3)
     state, nothing = settled(policy, [0]), Draft.nothing(1)
     verdict = Verdict.of_chain(nothing.tokens_BN, torch.tensor([0]), torch.tensor([0]))
     depths = []

@@ -79,9 +79,9 @@ def test_faults_look_like_what_they_wrap() -> None:
 
 def test_drafters_that_do_not_read() -> None:
     noise = Noise.of([1, 2])
-    tokens_BN = Astray(vocab=50).draft(None, WISHED, greedy(), noise).tokens_BN
+    tokens_BN = Astray(vocab=50).draft(None, WISHED, greedy(), noise, None).tokens_BN
     assert tokens_BN.shape == (2, 3)
     assert 0 <= int(tokens_BN.min()) <= int(tokens_BN.max()) < 50
     assert len(set(tokens_BN.flatten().tolist())) > 2
-    assert torch.equal(tokens_BN, Astray(vocab=50).draft(None, WISHED, greedy(), noise).tokens_BN)
-    assert Always(7).draft(None, WISHED, greedy(), noise).tokens_BN.tolist() == [[7], [7]]
+    assert torch.equal(tokens_BN, Astray(vocab=50).draft(None, WISHED, greedy(), noise, None).tokens_BN)
+    assert Always(7).draft(None, WISHED, greedy(), noise, None).tokens_BN.tolist() == [[7], [7]]

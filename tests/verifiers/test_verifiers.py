@@ -79,7 +79,7 @@ def test_shared_noise_makes_the_draft_agree_as_often_as_the_formula_says() -> No
     """Two races over the same Gumbel numbers have one winner with probability sum_x 1 / sum_y max(p_y/p_x, q_y/q_x)."""
     target, small = (MarkovLM(law_V.log().expand(5, 4, -1)) for law_V in (P, Q))
     context = MarkovContext(torch.zeros(DRAWS, 1, dtype=torch.int64))
-    draft = DraftModel(small).draft(context, DraftShape(1), temperature(1.0), NOISE)
+    draft = DraftModel(small).draft(context, DraftShape(1), temperature(1.0), NOISE, None)
     target_BMV = target.score(context, draft).logits_BMV.softmax(-1)
     agreed = float((Coupled().verify(draft, target_BMV, NOISE).accepted_B > 0).float().mean())
     ratios_VV = torch.maximum(P[None] / P[:, None], Q[None] / Q[:, None])

@@ -16,7 +16,7 @@ DEFAULT_VERIFIER: Final = "coupled"
 NEEDS_DRAFT: Final = "a draft model"
 NEEDS_TREES: Final = "tree masks"
 WIRED: Final = frozenset({"coupled"})
-"""Fields of a drafter that `compose` sets: how it draws follows from who verifies."""
+"""Fields that look like knobs and are none (`wiring` sets them): how a drafter draws follows from who verifies."""
 
 
 @final
@@ -44,11 +44,13 @@ class Part:
 @final
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One decoding method: a drafter with the policy that suits it.
+    """One decoding method: a drafter with the policy and the verifier that suit it, or a decoder of its own.
 
-    drafter: None decodes plainly.
-    policy:  the default, as `--policy` would spell it; "" where nothing is drafted.
-    needs:   what it cannot do without: "a draft model", "tree masks", or "".
+    drafter:  None decodes plainly, unless there is a decoder.
+    policy:   the default, as `--policy` would spell it; "" where nothing is drafted.
+    needs:    what it cannot do without: "a draft model", "tree masks", or "".
+    verifier: the default, as `--verifier` would spell it.
+    decoder:  of methods that are no draft-and-verify loop.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Recipe:
     drafter: str | None = None
     policy: str = ""
     needs: str = ""
+    verifier: str = DEFAULT_VERIFIER
+    decoder: str | None = None
 
 
 Row = TypeVar("Row", Part, Recipe)
@@ -155,6 +159,7 @@ POLICIES: Final = _table(
         "Zhang et al. 2023, arXiv:2309.08168",
     ),
 )
+DECODERS: Final[Mapping[str, Part]] = _table()
 SAMPLERS: Final = _table(
     Part("greedy", "the likeliest token, always", "samplers.greedy:greedy", "Leviathan et al. 2023, arXiv:2211.17192"),
     Part(
@@ -187,7 +192,9 @@ def pick(table: Mapping[str, Row], name: str, role: str) -> Row:
 
 
 def knobs_for(recipe: Recipe, policy: str | None = None) -> tuple[Kinds, Kinds]:
-    """The knobs of a recipe's drafter, and those of the policy that paces it."""
+    """The knobs of a recipe's drafter, and those of the policy that paces it; or those of its decoder, and none."""
+    if recipe.decoder is not None:
+        return knobs_of(pick(DECODERS, recipe.decoder, "decoder").get(), dict.fromkeys(WIRED)), {}
     if recipe.drafter is None:
         return {}, {}
     drafter = pick(DRAFTERS, recipe.drafter, "drafter").get()

@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from decant.apps.catalog import (
-    DEFAULT_VERIFIER,
+    DECODERS,
     DRAFTERS,
     METHODS,
-    NEEDS_DRAFT,
     NEEDS_TREES,
     POLICIES,
     VERIFIERS,
@@ -22,13 +20,14 @@ from decant.apps.catalog import (
 )
 from decant.apps.knobs import build, knobs_of, split
 from decant.apps.sampling import Sampling
+from decant.apps.wiring import Wiring, wired
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.method import Method, Promise
 from decant.decoders.speculative import Speculative
-from decant.errors import BadInput, DecantError, IncompatibleParts
+from decant.errors import DecantError, IncompatibleParts
 from decant.models.load import Loaded
-from decant.protocols import Policy, Verifier, Warp
+from decant.protocols import Drafter, Policy, Verifier, Warp
 from decant.samplers.chain import chain
 from decant.samplers.greedy import greedy
 from decant.samplers.min_p import min_p
@@ -69,26 +68,26 @@ def compose(
     """
     wanted = split(spec)
     recipe = pick(METHODS, wanted.name, "method")
-    if recipe.drafter is None:
+    if recipe.drafter is None and recipe.decoder is None:
         build(wanted, lambda: None, {})
         return plain(target, warp)
-    judge: Verifier = _part(VERIFIERS, verifier or DEFAULT_VERIFIER, "verifier")
-    _refuse(recipe, target, draft, judge, verifier or DEFAULT_VERIFIER)
+    judged = verifier or recipe.verifier
+    judge: Verifier = _part(VERIFIERS, judged, "verifier")
+    wiring = Wiring(recipe, target, draft, judge, warp)
+    promised = promise(judge, _certain(warp, target.model.vocab))
+    if recipe.decoder is not None:
+        loop = pick(DECODERS, recipe.decoder, "decoder").get()
+        decoder = build(wanted, loop, knobs_for(recipe)[0], wiring.given(loop))
+        return Method(spec, decoder, promised if "verifier" in wired(loop) else None)
+    _refuse(recipe, target, judge, judged)
+    assert recipe.drafter is not None
     pace = split(policy or recipe.policy)
-    guesser, pace_class = pick(DRAFTERS, recipe.drafter, "drafter").get(), pick(POLICIES, pace.name, "policy").get()
-    given: dict[str, Any] = {}
-    if draft is not None and recipe.needs == NEEDS_DRAFT:
-        given = {"model": replace(draft.model, vocab=target.model.vocab), "coupled": judge.seeded}
+    guesser, pacer = pick(DRAFTERS, recipe.drafter, "drafter").get(), pick(POLICIES, pace.name, "policy").get()
     drafter_knobs, policy_knobs = knobs_for(recipe, policy)
     mine, his = wanted.parted(drafter_knobs, policy_knobs)
-    costs: dict[str, Any] = {}
-    if pace.name == "cost-aware":
-        costs = {"target": target.costs(), "draft": draft.costs() if given and draft is not None else None}
-    pacing: Policy[Any] = build(pace.joined(his), pace_class, policy_knobs, costs)
-    decoder = Speculative(
-        target.model, build(mine, guesser, drafter_knobs, given), judge, pacing, warp, Unconstrained()
-    )
-    return Method(spec, decoder, promise(judge, _certain(warp, target.model.vocab)))
+    drafter: Drafter[Any] = build(mine, guesser, drafter_knobs, wiring.given(guesser))
+    pacing: Policy[Any] = build(pace.joined(his), pacer, policy_knobs, wiring.given(pacer))
+    return Method(spec, Speculative(target.model, drafter, judge, pacing, warp, Unconstrained()), promised)
 
 
 def applicable(
@@ -110,7 +109,7 @@ def applicable(
     methods: list[Method] = []
     skipped: list[tuple[str, str]] = []
     for name, recipe in METHODS.items():
-        if recipe.drafter is None:
+        if recipe.drafter is None and recipe.decoder is None:
             continue
         try:
             methods.append(compose(name, target, draft, warp, verifier=verifier, policy=policy))
@@ -137,16 +136,8 @@ def _part(table: Mapping[str, Part], spec: str, role: str) -> Any:
     return build(wanted, made, knobs_of(made))
 
 
-def _refuse(recipe: Recipe, target: Loaded, draft: Loaded | None, judge: Verifier, verifier: str) -> None:
+def _refuse(recipe: Recipe, target: Loaded, judge: Verifier, verifier: str) -> None:
     """Raise for what can be known to fail before a token is drafted."""
-    if recipe.needs == NEEDS_DRAFT:
-        if draft is None:
-            raise BadInput(f"{recipe.name} needs a draft model and {target.name} names none; give one with --draft")
-        if not target.same_tokenizer(draft):
-            raise IncompatibleParts(
-                f"the tokenizers of {target.name} and {draft.name} differ, and drafting across vocabularies is not "
-                f"supported yet; take a draft of the same tokenizer, or prompt-lookup, which needs none"
-            )
     if recipe.needs == NEEDS_TREES:
         if not target.model.trees:
             raise IncompatibleParts(

@@ -132,14 +132,14 @@ class TimedDrafter(Generic[S]):
         """Of the drafter."""
         return self.inner.taps
 
-    def start(self, prompt_BT: Tensor, prefill: Scores, context: object) -> S:
+    def start(self, prompt_BT: Tensor, prefill: Scores) -> S:
         """Part of the prefill, which is charged as a whole."""
-        return self.inner.start(prompt_BT, prefill, context)
+        return self.inner.start(prompt_BT, prefill)
 
-    def draft(self, state: S, shape: DraftShape, warp: Warp, noise: Noise) -> Draft:
+    def draft(self, state: S, shape: DraftShape, warp: Warp, noise: Noise, context: object) -> Draft:
         """Of the drafter."""
         with self.ledger.charge("draft"):
-            return self.inner.draft(state, shape, warp, noise)
+            return self.inner.draft(state, shape, warp, noise, context)
 
     def observe(self, state: S, draft: Draft, verdict: Verdict, scores: Scores) -> S:
         """Of the drafter."""
@@ -159,13 +159,13 @@ class TimedLearner(Generic[S]):
         """Of the drafter."""
         return self.timed.taps
 
-    def start(self, prompt_BT: Tensor, prefill: Scores, context: object) -> S:
+    def start(self, prompt_BT: Tensor, prefill: Scores) -> S:
         """Of the drafter."""
-        return self.timed.start(prompt_BT, prefill, context)
+        return self.timed.start(prompt_BT, prefill)
 
-    def draft(self, state: S, shape: DraftShape, warp: Warp, noise: Noise) -> Draft:
+    def draft(self, state: S, shape: DraftShape, warp: Warp, noise: Noise, context: object) -> Draft:
         """Of the drafter."""
-        return self.timed.draft(state, shape, warp, noise)
+        return self.timed.draft(state, shape, warp, noise, context)
 
     def observe(self, state: S, draft: Draft, verdict: Verdict, scores: Scores) -> S:
         """Of the drafter."""
@@ -184,6 +184,11 @@ class WatchedPolicy(Generic[S]):
 
     inner: Policy[S]
     ledger: Ledger
+
+    @property
+    def taps(self) -> Taps:
+        """Of the policy."""
+        return self.inner.taps
 
     def start(self, batch: int) -> S:
         """Of the policy."""

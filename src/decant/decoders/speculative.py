@@ -13,7 +13,7 @@ from torch import Tensor
 from decant.errors import IncompatibleParts
 from decant.noise import Noise
 from decant.protocols import Cached, Constraint, Drafter, LanguageModel, Learner, Policy, Verifier, Warp
-from decant.types import PAD, Draft, Step
+from decant.types import PAD, Draft, Step, Taps
 
 C = TypeVar("C")  # the target's context
 D = TypeVar("D")  # the drafter's state
@@ -46,10 +46,10 @@ class Speculative(Generic[C, D, P]):
 
     def start(self, prompt_BT: Tensor, noise: Noise) -> SpeculativeState[C, D, P]:
         """Prefill; prompt_BT is right-padded with PAD."""
-        context, prefill = self.target.start(prompt_BT, self.drafter.taps)
+        context, prefill = self.target.start(prompt_BT, self._taps)
         return SpeculativeState(
             context=context,
-            drafting=self.drafter.start(prompt_BT, prefill, context),
+            drafting=self.drafter.start(prompt_BT, prefill),
             pacing=self.policy.start(batch=len(prompt_BT)),
             constraint=self.constraint.start(prompt_BT),
             noise=noise,
@@ -61,26 +61,26 @@ class Speculative(Generic[C, D, P]):
         Raises IncompatibleParts before the first token when these parts can never work together.
         """
         shape = self.policy.shape(state.pacing)
-        draft = self.drafter.draft(state.drafting, shape, self.warp, state.noise)
+        draft = self.drafter.draft(state.drafting, shape, self.warp, state.noise, state.context)
         self._refuse_impossible(draft)
         scores = self.target.score(state.context, draft)
         logits_BMV = self.constraint.adjust(state.constraint, draft, scores.logits_BMV.float())
         target_BMV = self.warp(logits_BMV).softmax(-1)
-        verdict = self.verifier.verify(draft, target_BMV, state.noise)
+        verdict = self.verifier.verify(draft.guesses, target_BMV, state.noise)
 
         slots_C = torch.arange(verdict.tokens_BC.shape[1], device=verdict.tokens_BC.device)
         positions_BC = (state.noise.root_B[:, None] + slots_C).where(verdict.tokens_BC != PAD, PAD)
         return SpeculativeState(
             context=self.target.commit(state.context, verdict),
             drafting=self.drafter.observe(state.drafting, draft, verdict, scores),
-            pacing=self.policy.observe(state.pacing, draft, verdict, scores),
+            pacing=self.policy.observe(state.pacing, draft.guesses, verdict, scores),
             constraint=self.constraint.observe(state.constraint, verdict),
             noise=state.noise.advance(verdict.committed_B),
         ), Step(verdict.tokens_BC, positions_BC, verdict.nodes_BC != PAD)
 
     def prepare(self, prompt_1T: Tensor) -> bool:
         """Read one more chunk with the target, which is the dear one; whether `start` has at most a chunk left."""
-        return self.target.prepare(prompt_1T, self.drafter.taps)
+        return self.target.prepare(prompt_1T, self._taps)
 
     def cache_bytes(self, tokens: Sequence[int]) -> int:
         """The target's and the drafter's."""
@@ -93,6 +93,10 @@ class Speculative(Generic[C, D, P]):
             return self
         drafter = self.drafter.warmed(state.drafting)
         return Speculative(self.target, drafter, self.verifier, self.policy, self.warp, self.constraint)
+
+    @property
+    def _taps(self) -> Taps:
+        return self.drafter.taps | self.policy.taps
 
     def _refuse_impossible(self, draft: Draft) -> None:
         drafter, verifier, target = (type(part).__name__ for part in (self.drafter, self.verifier, self.target))

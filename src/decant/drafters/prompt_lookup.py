@@ -43,11 +43,11 @@ class PromptLookup:
         """It reads nothing of the target."""
         return Taps()
 
-    def start(self, prompt_BT: Tensor, prefill: Scores, context: object) -> Tensor:
+    def start(self, prompt_BT: Tensor, prefill: Scores) -> Tensor:
         """The tokens so far, right-padded."""
         return prompt_BT
 
-    def draft(self, state: Tensor, shape: DraftShape, warp: Warp, noise: Noise) -> Draft:
+    def draft(self, state: Tensor, shape: DraftShape, warp: Warp, noise: Noise, context: object) -> Draft:
         """A chain, ragged: each request's continuation ends where its text ends."""
         depth = shape.depth if shape.budget is None else min(shape.depth, shape.budget)
         width = state.shape[1]

@@ -78,7 +78,7 @@ class TokenRecycling:
         """The best ids behind every prompt token."""
         return Taps(top=self.top)
 
-    def start(self, prompt_BT: Tensor, prefill: Scores, context: object) -> RecyclingState:
+    def start(self, prompt_BT: Tensor, prefill: Scores) -> RecyclingState:
         """Learn what the target thought while it read the prompt."""
         vocab = prefill.logits_BMV.shape[-1]
         followers = self.learnt
@@ -93,7 +93,7 @@ class TokenRecycling:
         end_B1 = (prompt_BT != PAD).sum(-1, keepdim=True) - 1
         return RecyclingState(prompt_BT.gather(1, end_B1).squeeze(1), followers)
 
-    def draft(self, state: RecyclingState, shape: DraftShape, warp: Warp, noise: Noise) -> Draft:
+    def draft(self, state: RecyclingState, shape: DraftShape, warp: Warp, noise: Noise, context: object) -> Draft:
         """The template filled in; nodes that are absent in every request are left out."""
         nodes = self.nodes if shape.budget is None else min(self.nodes, shape.budget)
         parents, ranks, levels = template(nodes, shape.depth, state.followers.ids_VK.shape[1])

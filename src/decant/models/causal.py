@@ -163,6 +163,7 @@ class Causal:
             stacked("logits_BMV") if taps.logits and most else nothing_B0V,
             stacked("hidden_BMD") if taps.layers and most else None,
             stacked("top_BMK", PAD) if taps.top and most else None,
+            taps.layers,
         )
 
     def _scored(self, context: Context, draft: Draft, done: int | None) -> Scores:
@@ -173,8 +174,9 @@ class Causal:
         counts, begin = [span.count for span in spans], -1 if done is None else done  # the root lies in front of node 0
         behind = [length + begin - span.first for length, span in zip(context.lengths, spans, strict=True)]
         width = draft.tokens_BN.shape[1] - begin
-        logits_BMV = _resized(_on_grid(out.logits_RV, counts, behind, width), self.vocab)
-        return Scores(logits_BMV, None if out.hidden_RD is None else _on_grid(out.hidden_RD, counts, behind, width))
+        logits_BMV = resized(_on_grid(out.logits_RV, counts, behind, width), self.vocab)
+        hidden_BMD = None if out.hidden_RD is None else _on_grid(out.hidden_RD, counts, behind, width)
+        return Scores(logits_BMV, hidden_BMD, layers=context.taps.layers)
 
     def _spans(self, context: Context, draft: Draft, done: int | None) -> list[Span]:
         """Pending tokens, the root and all nodes; or, where `done` nodes were scored before, the rest of them."""
@@ -202,7 +204,7 @@ class Causal:
 
 def _tapped(out: Outcome, taps: Taps, vocab: int) -> Scores:
     """Of one request's rows: what is asked for, no more."""
-    logits_RV = _resized(out.logits_RV, vocab) if taps.logits or taps.top else out.logits_RV
+    logits_RV = resized(out.logits_RV, vocab) if taps.logits or taps.top else out.logits_RV
     top_RK = logits_RV.topk(taps.top, dim=-1).indices if taps.top else None
     return Scores(logits_RV if taps.logits else logits_RV[:, :0], out.hidden_RD, top_RK)
 
@@ -228,7 +230,7 @@ def _on_grid(rows_RX: Tensor, counts: list[int], behind: list[int], width: int) 
     return rows_RX[torch.tensor(index, device=rows_RX.device).clamp(0, len(rows_RX) - 1)]
 
 
-def _resized(logits_XV: Tensor, vocab: int) -> Tensor:
+def resized(logits_XV: Tensor, vocab: int) -> Tensor:
     """Pairs of one tokenizer may pad their vocabularies differently: what the other lacks can never be said."""
     if logits_XV.shape[-1] == vocab:
         return logits_XV
@@ -238,4 +240,5 @@ def _resized(logits_XV: Tensor, vocab: int) -> Tensor:
 def _along_rows(one: Scores, two: Scores) -> Scores:
     """Rows of one draft, scored at two times."""
     hidden = [part.hidden_BMD for part in (one, two) if part.hidden_BMD is not None]
-    return Scores(torch.cat([one.logits_BMV, two.logits_BMV], 1), torch.cat(hidden, 1) if hidden else None)
+    hidden_BMD = torch.cat(hidden, 1) if hidden else None
+    return Scores(torch.cat([one.logits_BMV, two.logits_BMV], 1), hidden_BMD, layers=two.layers)

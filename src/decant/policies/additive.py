@@ -4,7 +4,7 @@ Source: Gante 2023, huggingface.co/blog/assisted-generation (the heuristic sched
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from decant.errors import BadInput
 from decant.numerics import chain_parents, depths
-from decant.types import PAD, Draft, DraftShape, Scores, Verdict
+from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 
 @final
@@ -29,6 +29,8 @@ class Additive:
     up: int = 2
     down: int = 1
     most: int = 16
+
+    taps: ClassVar[Taps] = Taps()
 
     def __post_init__(self) -> None:
         if not 1 <= self.initial <= self.most or self.up < 0 or self.down < 0:

@@ -6,10 +6,10 @@ Source: Zhang et al. 2023, arXiv:2309.08168 (draft-exiting).
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from decant.errors import BadInput
-from decant.types import Draft, DraftShape, Scores, Verdict
+from decant.types import Draft, DraftShape, Scores, Taps, Verdict
 
 
 @final
@@ -23,6 +23,8 @@ class Confidence:
 
     depth: int = 10
     threshold: float = 0.4
+
+    taps: ClassVar[Taps] = Taps()
 
     def __post_init__(self) -> None:
         if self.depth < 0 or not 0 <= self.threshold <= 1:

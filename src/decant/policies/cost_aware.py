@@ -4,7 +4,7 @@ Source: Leviathan et al. 2023, arXiv:2211.17192, theorem 3.8, with measured time
 """
 
 from dataclasses import dataclass, field
-from typing import Final, final
+from typing import ClassVar, Final, final
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from decant.errors import BadInput
 from decant.numerics import chain_parents, depths
-from decant.types import PAD, CostCurve, Draft, DraftShape, Scores, Verdict
+from decant.types import PAD, CostCurve, Draft, DraftShape, Scores, Taps, Verdict
 
 FLAT: Final = CostCurve((1,), (1.0,))  # a pass costs the same whatever it holds
 
@@ -46,15 +46,17 @@ class CostAware:
     most:   the largest depth.
     memory: how much of the evidence stays from one round to the next.
     retry:  after so many rounds without a guess, two are tried again: guesses may have become better.
-    target, draft: seconds of a pass by its rows; a drafter that costs nothing has no curve. `compose` sets both.
+    target_costs, draft_costs: seconds of a pass by its rows; a drafter that costs nothing has no curve.
     Raises BadInput unless most >= 0, 0 < memory <= 1 and retry >= 1.
     """
 
     most: int = 8
     memory: float = 0.9
     retry: int = 24
-    target: CostCurve = field(default=FLAT, repr=False)
-    draft: CostCurve | None = field(default=None, repr=False)
+    target_costs: CostCurve = field(default=FLAT, repr=False)
+    draft_costs: CostCurve | None = field(default=None, repr=False)
+
+    taps: ClassVar[Taps] = Taps()
 
     def __post_init__(self) -> None:
         if self.most < 0 or not 0 < self.memory <= 1 or self.retry < 1:
@@ -93,5 +95,5 @@ class CostAware:
         """Tokens a second."""
         a_B, batch = rate_B.clamp_max(0.999), len(rate_B)
         tokens = float(((1 - a_B ** (depth + 1)) / (1 - a_B)).sum())
-        drafting = depth * self.draft.seconds(batch) if self.draft else 0.0
-        return tokens / (self.target.seconds(batch * (depth + 1)) + drafting)
+        drafting = depth * self.draft_costs.seconds(batch) if self.draft_costs else 0.0
+        return tokens / (self.target_costs.seconds(batch * (depth + 1)) + drafting)

@@ -4,10 +4,10 @@ Source: Leviathan et al. 2023, arXiv:2211.17192 (their gamma); trees: Miao et al
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from decant.errors import BadInput
-from decant.types import Draft, DraftShape, Scores, Verdict
+from decant.types import Draft, DraftShape, Scores, Taps, Verdict
 
 
 @final
@@ -22,6 +22,8 @@ class Fixed:
     depth: int = 5
     width: int = 1
     budget: int | None = None
+
+    taps: ClassVar[Taps] = Taps()
 
     def __post_init__(self) -> None:
         if self.depth < 0 or self.width < 1 or (self.budget is not None and self.budget < 0):

@@ -117,10 +117,10 @@ class Astray:
         """It reads nothing."""
         return Taps()
 
-    def start(self, prompt_BT: Tensor, prefill: Scores, context: object) -> None:
+    def start(self, prompt_BT: Tensor, prefill: Scores) -> None:
         """Nothing to remember."""
 
-    def draft(self, state: None, shape: DraftShape, warp: Warp, noise: Noise) -> Draft:
+    def draft(self, state: None, shape: DraftShape, warp: Warp, noise: Noise, context: object) -> Draft:
         """A chain of hashed ids."""
         depth_BN = torch.arange(max(1, shape.depth), device=noise.seed_B.device).expand(len(noise.seed_B), -1)
         return Draft((noise.uniform(depth_BN, "astray") * self.vocab).long().clamp_max(self.vocab - 1))
@@ -141,10 +141,10 @@ class Always:
         """It reads nothing."""
         return Taps()
 
-    def start(self, prompt_BT: Tensor, prefill: Scores, context: object) -> None:
+    def start(self, prompt_BT: Tensor, prefill: Scores) -> None:
         """Nothing to remember."""
 
-    def draft(self, state: None, shape: DraftShape, warp: Warp, noise: Noise) -> Draft:
+    def draft(self, state: None, shape: DraftShape, warp: Warp, noise: Noise, context: object) -> Draft:
         """A fixed guess."""
         return Draft(torch.full_like(noise.seed_B, self.token)[:, None])
 

@@ -62,7 +62,9 @@ class MarkovLM:
             read_to_BT = prompt_BT[:, 1:] != PAD  # the last token of each request is its root, which is not read
             top_BTK = logits_BTV.topk(min(taps.top, self.vocab), -1).indices.where(read_to_BT[..., None], PAD)
         dense_BMV = logits_BTV if taps.logits else logits_BTV[:, :0]
-        return MarkovContext(prompt_BT, taps.layers), Scores(dense_BMV, self._hidden(read_BT, taps.layers), top_BTK)
+        return MarkovContext(prompt_BT, taps.layers), Scores(
+            dense_BMV, self._hidden(read_BT, taps.layers), top_BTK, taps.layers
+        )
 
     def score(self, context: MarkovContext, draft: Draft) -> Scores:
         """Row 0 follows the root, row i + 1 follows node i."""
@@ -72,7 +74,7 @@ class MarkovLM:
         before_B1 = context.tokens_BT.gather(1, (end_B1 - 1).clamp_min(0)).where(end_B1 > 0, self.vocab)
         rows_BM = torch.cat([root_B1, draft.tokens_BN], dim=1).clamp_min(0)
         before_BM = torch.cat([before_B1, rows_BM.gather(1, parents_BN + 1)], dim=1)
-        return Scores(self.logits_UVV[before_BM, rows_BM], self._hidden(rows_BM, context.layers))
+        return Scores(self.logits_UVV[before_BM, rows_BM], self._hidden(rows_BM, context.layers), layers=context.layers)
 
     def commit(self, context: MarkovContext, verdict: Verdict) -> MarkovContext:
         """The text with what was committed."""

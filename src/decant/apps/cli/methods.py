@@ -9,12 +9,13 @@ from decant.apps.cli import options
 from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, write, write_json
 from decant.apps.cli.start import quieten
-from decant.apps.knobs import build, knobs_of, split
+from decant.apps.knobs import knobs_of, split, values_of
 
 ROLES: Final[Mapping[str, tuple[str, Mapping[str, catalog.Part]]]] = {
     "drafters": ("who guesses", catalog.DRAFTERS),
     "verifiers": ("who judges (--verifier)", catalog.VERIFIERS),
     "policies": ("how much to guess (--policy)", catalog.POLICIES),
+    "decoders": ("loops of their own", catalog.DECODERS),
     "samplers": ("what is done to logits (--temperature, --top-k, --top-p, --min-p)", catalog.SAMPLERS),
     "constraints": ("what may come next", catalog.CONSTRAINTS),
 }
@@ -38,7 +39,7 @@ def methods(json: options.Json = None) -> None:
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Every table as JSON-ready rows; methods are judged with the default verifier."""
+    """Every table as JSON-ready rows; methods are judged with their own verifiers."""
     return {
         "methods": [_method(recipe) for recipe in catalog.METHODS.values()],
         **{role: [_part(row, role) for row in table.values()] for role, (_, table) in ROLES.items()},
@@ -46,20 +47,25 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
 
 
 def _method(recipe: catalog.Recipe) -> dict[str, Any]:
-    judge = catalog.VERIFIERS[catalog.DEFAULT_VERIFIER].get()
+    judge = catalog.VERIFIERS[split(recipe.verifier).name].get()
     knobs: dict[str, Any] = {}
+    exactness = _exactness(judge)
+    if recipe.decoder is not None:
+        loop = catalog.DECODERS[recipe.decoder].get()
+        knobs = _defaults(loop)
+        if not any(field.name == "verifier" for field in fields(loop)):
+            exactness = {"exact": False, "promise": None}
     if recipe.drafter is not None:
         pace = split(recipe.policy)
         pacing = catalog.POLICIES[pace.name].get()
-        settings = build(pace, pacing, knobs_of(pacing))
-        knobs = _defaults(catalog.DRAFTERS[recipe.drafter].get()) | {
-            knob: getattr(settings, knob) for knob in _defaults(pacing)
-        }
+        set_here = values_of(pace, knobs_of(pacing))
+        knobs = _defaults(catalog.DRAFTERS[recipe.drafter].get()) | _defaults(pacing) | set_here
     return {
         "name": recipe.name,
         "summary": recipe.summary,
-        **_exactness(judge),
+        **exactness,
         "needs": recipe.needs or None,
+        "verifier": recipe.verifier,
         "knobs": knobs,
         "source": recipe.source,
     }
@@ -92,9 +98,7 @@ def _defaults(part: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _print(listed: dict[str, list[dict[str, Any]]]) -> None:
-    titles = {
-        "methods": f"what --method takes; verified by {catalog.DEFAULT_VERIFIER} unless --verifier says otherwise"
-    }
+    titles = {"methods": "what --method takes; verified as each says unless --verifier says otherwise"}
     titles |= {role: title for role, (title, _) in ROLES.items()}
     for role, rows in listed.items():
         write(f"{role}: {titles[role]}\n")
@@ -102,6 +106,7 @@ def _print(listed: dict[str, list[dict[str, Any]]]) -> None:
             write(f"  {row['name']:<16} {row['summary']}\n")
             details = [PROMISES[row["promise"]]] if "promise" in row else []
             details += [f"needs {row['needs']}"] if row["needs"] else []
+            details += [f"verifier {row['verifier']}"] if "verifier" in row else []
             details += (
                 ["knobs " + " ".join(f"{knob}={value}" for knob, value in row["knobs"].items())] if row["knobs"] else []
             )

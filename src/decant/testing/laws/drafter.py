@@ -60,10 +60,10 @@ def _check_rounds(
         if not shared:
             for request, alone in enumerate(lone):
                 assert paths(alone.draft()) == [said[request]], "a request's guesses must not depend on its neighbours"
-            some = drafter.draft(select_rows(crowd.state, rows_R), shape, warp, crowd.noise.select(rows_R))
+            some = crowd.among(rows_R).draft()
             assert paths(some) == [said[2], said[0]], "requests that stay must not be changed by those that leave"
-        back = join_rows(select_rows(crowd.state, rows_R[1:]), select_rows(crowd.state, torch.tensor([1, 2])))
-        assert paths(drafter.draft(back, shape, warp, crowd.noise)) == said, "joining must not change a request"
+        back = crowd.among(rows_R[1:]).join(crowd.among(torch.tensor([1, 2])))
+        assert paths(back.draft()) == said, "joining must not change a request"
         crowd.after(draft)
         assert paths(crowd.draft()) == said, "observing must not change the old state"
         crowd = crowd.after(draft)
@@ -87,15 +87,26 @@ class _Round:
         cls, drafter: Drafter, target: LanguageModel, warp: Warp, shape: DraftShape, prompt_BT: Tensor, noise: Noise
     ) -> "_Round":
         context, prefill = target.start(prompt_BT, drafter.taps)
-        return cls(drafter, target, warp, shape, noise, context, drafter.start(prompt_BT, prefill, context))
+        return cls(drafter, target, warp, shape, noise, context, drafter.start(prompt_BT, prefill))
 
     def draft(self) -> Draft:
-        return self.drafter.draft(self.state, self.shape, self.warp, self.noise)
+        return self.drafter.draft(self.state, self.shape, self.warp, self.noise, self.context)
+
+    def among(self, rows_R: Tensor) -> "_Round":
+        """Some of the requests."""
+        noise, context, state = (select_rows(part, rows_R) for part in (self.noise, self.context, self.state))
+        return replace(self, noise=noise, context=context, state=state)
+
+    def join(self, other: "_Round") -> "_Round":
+        """These requests, then the other's."""
+        pairs = ((self.noise, other.noise), (self.context, other.context), (self.state, other.state))
+        noise, context, state = (join_rows(*pair) for pair in pairs)
+        return replace(self, noise=noise, context=context, state=state)
 
     def after(self, draft: Draft) -> "_Round":
         """The next round. Calling it again starts from this one again."""
         scores = self.target.score(self.context, draft)
-        verdict = Coupled().verify(draft, self.warp(scores.logits_BMV.float()).softmax(-1), self.noise)
+        verdict = Coupled().verify(draft.guesses, self.warp(scores.logits_BMV.float()).softmax(-1), self.noise)
         return replace(
             self,
             noise=self.noise.advance(verdict.committed_B),
