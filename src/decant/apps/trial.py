@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 from decant.apps.catalog import DEFAULT_VERIFIER
@@ -11,6 +12,7 @@ from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, encode
 from decant.apps.sampling import Sampling
 from decant.bench import run as race
+from decant.bench.keeping import Kept
 from decant.decoders.method import Method
 from decant.decoders.workload import Workload
 from decant.errors import IncompatibleParts
@@ -80,9 +82,13 @@ class Trial:
         return plain(fastest, warp_of(self.sampling))
 
     def race(
-        self, repeat: int, progress: Progress, partial: Callable[[dict[str, Any]], None] = lambda report: None
+        self,
+        repeat: int,
+        progress: Progress,
+        partial: Callable[[dict[str, Any]], None] = lambda report: None,
+        resume: Path | None = None,
     ) -> dict[str, Any]:
-        """The report of `bench`; `partial` gets what there is of it as it grows."""
+        """The report of `bench`; `partial` gets what there is of it as it grows; `resume` keeps whole rounds."""
         return race(
             self.target,
             [self.fastest_plain, *self.methods],
@@ -94,6 +100,7 @@ class Trial:
             machine=machine(),
             progress=progress,
             partial=partial,
+            kept=None if resume is None else Kept(resume),
         )
 
     def certify(

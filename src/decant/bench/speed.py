@@ -8,6 +8,7 @@ acceptance_length    generated tokens over request-steps: the bonus token counts
 acceptance_by_position  see `acceptance.by_position`; drafts count whole there, before any cut.
 seconds              of one repeat, after prefill: in the drafter, in the target (score and commit), and elsewhere
                      (warps, draws, verification, the crank).
+lost                 of a lossy method: see `quality.lost`.
 identical            every output equals plain decoding's in exact mode, which is run once and not timed.
 """
 
@@ -20,6 +21,8 @@ import torch
 
 from decant.bench.acceptance import by_position, distinct_ngrams
 from decant.bench.clock import Ledger, timed
+from decant.bench.keeping import Kept, fingerprint
+from decant.bench.quality import lost
 from decant.bench.timing import ratios, spread
 from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.method import Method
@@ -32,6 +35,8 @@ Progress = Callable[[int, int, str], None]
 
 REPETITIVE: Final = 0.5
 WARM_UP_TOKENS: Final = 16
+COUNTED: Final = ("draft", "target", "prefill", "first", "calls", "turns")
+"""Of a ledger, what is kept on disk."""
 
 
 class Described(Protocol):
@@ -49,6 +54,7 @@ class Lap:
     ledger: Ledger
     wall: float = 0.0
     outputs: list[list[int]] = field(default_factory=list)
+    positions: list[float] | None = None  # of a lap that was kept on disk, in place of its rounds
 
     @classmethod
     def of(cls, method: Method, device: torch.device) -> "Lap":
@@ -63,6 +69,22 @@ class Lap:
         self.wall += self.ledger.now() - begin
         self.decoder = warmed(self.decoder, turn.state)
         self.outputs += [output.tokens for output in turn.outputs]
+
+    @classmethod
+    def kept(cls, said: Mapping[str, Any], device: torch.device) -> "Lap":
+        """A finished lap, as `numbers` wrote it."""
+        ledger = Ledger(device, **{name: said[name] for name in COUNTED})
+        return cls(None, ledger, said["wall"], said["outputs"], said["positions"])
+
+    def numbers(self) -> dict[str, Any]:
+        """All that a report needs of it; JSON-ready."""
+        counted = {name: getattr(self.ledger, name) for name in COUNTED}
+        return {**counted, "wall": self.wall, "outputs": self.outputs, "positions": self.by_position}
+
+    @property
+    def by_position(self) -> list[float]:
+        """See `acceptance.by_position`."""
+        return by_position(self.ledger.rounds) if self.positions is None else self.positions
 
     @property
     def tokens(self) -> int:
@@ -86,6 +108,7 @@ class Record:
     expected: list[list[int]]
     laps: list[list[Lap]] = field(default_factory=list)
     _known: dict[tuple[int, tuple[int, ...]], Parting | None] = field(default_factory=dict)
+    _losses: dict[tuple[int, int], dict[str, float]] = field(default_factory=dict)
 
     def row(self, index: int) -> dict[str, Any]:
         """The report of one method, over the finished repeats (the first counts as far as it has come)."""
@@ -103,7 +126,7 @@ class Record:
             "tokens_per_second": spread(speeds),
             "speedup": ratios(speeds, plain_speeds),
             "acceptance_length": round(sum(lap.tokens for lap in laps) / sum(lap.ledger.turns for lap in laps), 4),
-            "acceptance_by_position": [round(share, 4) for share in by_position(first.rounds)],
+            "acceptance_by_position": [round(share, 4) for share in laps[0].by_position],
             "seconds": {
                 "draft": round(draft, 6),
                 "target": round(target, 6),
@@ -119,6 +142,7 @@ class Record:
             "ttft_seconds": round(median(seconds for lap in laps for seconds in lap.ledger.first), 6),
             "total_tokens_per_second": spread([lap.tokens / lap.wall for lap in laps]),
             "flag": _flag(distinct),
+            "lost": self._lost(index, laps[0].outputs),
         }
 
     def finished(self) -> list[list[Lap]]:
@@ -139,6 +163,15 @@ class Record:
         )
         return identical, {"near_ties": causes.count("near-tie"), "unexplained": causes.count("unexplained")}
 
+    def _lost(self, index: int, outputs: list[list[int]]) -> dict[str, float] | None:
+        """Of a method that declares itself lossy; None where nothing is lost."""
+        if self.racing[index].exact:
+            return None
+        key = index, len(outputs)
+        if key not in self._losses:
+            self._losses[key] = lost(self.exact_plain, self.workload, self.expected, outputs)
+        return self._losses[key]
+
     def _parting(self, prompt: int, tokens: list[int]) -> Parting | None:
         key = prompt, tuple(tokens)
         if key not in self._known:
@@ -158,12 +191,14 @@ def run(
     machine: Mapping[str, Any] | None = None,
     progress: Progress = lambda done, total, text: None,
     partial: Callable[[dict[str, Any]], None] = lambda report: None,
+    kept: Kept | None = None,
 ) -> dict[str, Any]:
     """Race `methods`, of which the first is plain decoding at its fastest; the report is JSON-ready.
 
     exact_plain: plain decoding in exact mode, which tells whether outputs are identical.
     skipped:     methods that cannot run here, with reasons; a method that refuses the first prompt joins them.
     partial:     gets the report so far whenever all methods have decoded one more group, for runs that are interrupted.
+    kept:        where whole rounds are kept; those that a race with the same question has kept there are not run again.
     Raises BadInput unless plain decoding comes first, and whatever plain decoding itself refuses.
     """
     if not isinstance(methods[0].decoder, Autoregressive) or not isinstance(exact_plain.decoder, Autoregressive):
@@ -172,26 +207,35 @@ def run(
         raise BadInput(f"repeat is 1 or more, got {repeat}")
     groups, device = workload.groups(), torch.device(workload.device)
     total = len(groups) * (repeat * len(methods) + 1)
-    done = 0
-    record = Record([], workload, exact_plain.decoder, [])
-    for group, outputs in workload.decode(exact_plain.decoder):
-        record.expected += [output.tokens for output in outputs]
-        done += 1
-        progress(done, total, f"plain in exact mode, prompts {group.first + 1} to {group.first + len(outputs)}")
+    question = {
+        "model": target.facts(),
+        "settings": {**(settings or {}), **_settings(workload, repeat)},
+        "methods": [method.name for method in methods],
+        "prompts": fingerprint(workload.prompts),
+    }
+    known = kept.begin(question) if kept else {}
+    record = Record([], workload, exact_plain.decoder, known.get("expected", []))
+    if not known:
+        for group, outputs in workload.decode(exact_plain.decoder):
+            record.expected += [output.tokens for output in outputs]
+            turn = len(record.expected) // workload.batch
+            progress(turn, total, f"plain in exact mode, prompts {group.first + 1} to {group.first + len(outputs)}")
     record.racing, refused = _warm_up(methods, workload)
+    record.laps = [[Lap.kept(said, device) for said in laps] for laps in known.get("laps", [])]
 
     def report() -> dict[str, Any]:
         repeats = record.finished()
         return {
             "machine": dict(machine or {}),
-            "model": target.facts(),
-            "settings": {**(settings or {}), **_settings(workload, repeat)},
+            "model": question["model"],
+            "settings": question["settings"],
             "methods": [record.row(index) for index in range(len(record.racing))]
             + [_skipped(name, reason) for name, reason in [*refused, *skipped]],
             "finished": {"repeats": len(repeats), "prompts": len(repeats[0][0].outputs)},
         }
 
-    for number in range(repeat):
+    done = len(groups) * (1 + len(record.laps) * len(methods))
+    for number in range(len(record.laps), repeat):
         record.laps.append([Lap.of(method, device) for method in record.racing])
         for group in groups:
             for method, lap in zip(record.racing, record.laps[-1], strict=True):
@@ -199,6 +243,9 @@ def run(
                 lap.decode(group)
                 done += 1
             partial(report())
+        if kept:
+            laps = [[lap.numbers() for lap in laps] for laps in record.laps]
+            kept.keep(question, {"expected": record.expected, "laps": laps})
     progress(total, total, "done")
     return report()
 
@@ -242,6 +289,6 @@ def _skipped(name: str, reason: str) -> dict[str, Any]:
 KEYS: Final = (
     "name", "exact", "promise", "tokens_per_second", "speedup", "acceptance_length", "acceptance_by_position",
     "seconds", "target_calls", "distinct_4grams", "identical", "differs", "skipped", "tokens", "prefill_seconds",
-    "ttft_seconds", "total_tokens_per_second", "flag",
+    "ttft_seconds", "total_tokens_per_second", "flag", "lost",
 )  # fmt: skip
 """Of every row; a test compares them with those of `Record.row`."""

@@ -73,7 +73,7 @@ def test_a_race_takes_neither_contexts_nor_batches(folder, option):
 
 RACE = (
     *("--draft", "--prompts", "--methods", "--max-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--batch"),
-    *("--limit", "--seed", "--verifier", "--policy", "--widen-draft"),
+    *("--limit", "--resume", "--seed", "--verifier", "--policy", "--widen-draft"),
 )
 
 

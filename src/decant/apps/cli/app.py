@@ -9,6 +9,7 @@ import typer
 import decant
 from decant.apps.cli.bench import bench
 from decant.apps.cli.demo import demo
+from decant.apps.cli.distill import distill
 from decant.apps.cli.env import env
 from decant.apps.cli.exits import INTERRUPTED, say, silence
 from decant.apps.cli.export import export
@@ -36,7 +37,7 @@ def root(
     """Distil a model you have, decode it faster, prove that nothing was lost."""
 
 
-for verb in (generate, bench, prove, export, demo, methods, env):
+for verb in (generate, bench, prove, distill, export, demo, methods, env):
     app.command()(verb)
 
 

@@ -1,5 +1,6 @@
 """`decant bench`: methods raced against plain decoding, on the same prompts, in the same run."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -17,7 +18,7 @@ from decant.apps.sampling import Sampling
 
 RACE: Final = (
     *("draft", "prompts", "methods", "max_tokens", "temperature", "top_k", "top_p", "min_p", "batch", "limit"),
-    *("seed", "verifier", "policy", "widen_draft"),
+    *("resume", "seed", "verifier", "policy", "widen_draft"),
 )
 
 
@@ -36,6 +37,7 @@ def bench(
     batch: options.Batch = 1,
     repeat: options.Repeat = 5,
     limit: options.Limit = None,
+    resume: options.Resume = None,
     seed: options.Seed = 0,
     verifier: options.Verifier = None,
     policy: options.Policy = None,
@@ -86,12 +88,12 @@ def bench(
     report: dict[str, Any] = {}
     try:
         with progress(quiet) as told:
-            report = trial.race(repeat, told, report.update)
+            report = trial.race(repeat, told, report.update, resume)
     except KeyboardInterrupt:
         if not report:
             raise
         _finish(report, json)
-        say(f"interrupted; these are the results of {_finished(report)}")
+        say(f"interrupted; these are the results of {_finished(report)}{_goes_on(resume)}")
         raise typer.Exit(INTERRUPTED) from None
     _finish(report, json)
 
@@ -100,6 +102,10 @@ def _finish(report: dict[str, Any], json: str | None) -> None:
     write_json(report, json)  # first: the reader of a pipe may go away
     if json != "-":
         show_race(report)
+
+
+def _goes_on(resume: Path | None) -> str:
+    return "" if resume is None else f"; the same command goes on from the whole rounds in {resume}"
 
 
 def _finished(report: dict[str, Any]) -> str:

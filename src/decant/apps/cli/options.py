@@ -1,5 +1,6 @@
 """Options that several verbs share: name, default type and help, written once."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -28,6 +29,9 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same text.")]
 Batch = Annotated[int, typer.Option(min=1, help="Prompts decoded together.")]
 CacheMb = Annotated[
     float | None, typer.Option(help="MB of cache that the prompts that run may need; by default without limit.")
+]
+Resume = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="Keep whole rounds in this file; the same command goes on from it.")
 ]
 Repeat = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
 Dtype = Annotated[str, typer.Option(help="auto (config.json's), float32, bfloat16 or float16.")]

@@ -65,6 +65,8 @@ def identical(row: Mapping[str, Any]) -> str:
         return "the distribution is"
     if row["identical"]:
         return "yes"
+    if row["lost"]:
+        return f"lossy: {row['lost']['agreement']:.0%} agree, {row['lost']['nats']:+.3f} nats a token"
     differs = row["differs"]
     return f"no: {count(differs['near_ties'], 'near-tie')}, {differs['unexplained']} unexplained"
 
