@@ -10,11 +10,18 @@ from decant.noise import TARGET
 from decant.numerics import normalise, take
 from decant.testing.laws import check_verifier
 from decant.types import PAD, Draft, Siblings, Verdict
+from decant.verifiers.block import Block
 from decant.verifiers.coupled import Coupled
+from decant.verifiers.greedy_multi import GreedyMulti
+from decant.verifiers.k_seq import KSeq
+from decant.verifiers.lenience import Lenience
 from decant.verifiers.rejection import Rejection
+from decant.verifiers.threshold import Threshold
 from decant.verifiers.tree_rejection import TreeRejection
+from decant.verifiers.typical_acceptance import TypicalAcceptance
 
 VERIFIERS = [Coupled(), Rejection(), TreeRejection()]
+VERIFIERS += [Block(), KSeq(), GreedyMulti(), TypicalAcceptance(), Lenience(), Threshold()]
 
 
 @pytest.mark.parametrize("verifier", VERIFIERS, ids=repr)

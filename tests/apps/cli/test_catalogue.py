@@ -30,7 +30,9 @@ def test_methods_as_json():
     assert "coupled" not in methods["draft-model"]["knobs"]
     assert methods["token-recycling"]["needs"] == "tree masks"
     promises = {row["name"]: row["promise"] for row in listed["verifiers"]}
-    assert promises == {"coupled": "tokens", "rejection": "distribution", "tree-rejection": "distribution"}
+    sampling = dict.fromkeys(("rejection", "tree-rejection", "block", "k-seq", "greedy-multi"), "distribution")
+    lossy = dict.fromkeys(("typical-acceptance", "lenience", "threshold"))
+    assert promises == {"coupled": "tokens", **sampling, **lossy}
 
 
 def test_env_says_what_decides_the_speed(monkeypatch):
