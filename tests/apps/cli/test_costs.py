@@ -73,7 +73,7 @@ def test_a_race_takes_neither_contexts_nor_batches(folder, option):
 
 RACE = (
     *("--draft", "--prompts", "--methods", "--max-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--batch"),
-    *("--limit", "--resume", "--seed", "--verifier", "--policy", "--widen-draft"),
+    *("--limit", "--resume", "--seed", "--verifier", "--policy", "--widen-draft", "--drafts"),
 )
 
 
@@ -96,7 +96,7 @@ def test_every_option_belongs_to_a_race_or_to_costs_or_to_both():
     both |= {"--widen", "--layers", "--quiet", "--json"}
     costs = {"--costs", "--contexts", "--batches"}
     options = {param.opts[0] for param in get_command(app).commands["bench"].params if param.opts[0].startswith("-")}
-    assert options == both | costs | set(RACE)
+    assert options == both | costs | {"--acceptance-bound"} | set(RACE)
 
 
 @pytest.mark.parametrize(("word", "kept"), [("context 32", 1), ("batch 2, context 32", 3)])

@@ -7,6 +7,8 @@ import typer
 
 from decant.apps.catalog import check
 from decant.apps.cli import options
+from decant.apps.cli.bound import drafts_asked
+from decant.apps.cli.bound import measure as bound
 from decant.apps.cli.costs import asked_of, measure
 from decant.apps.cli.exits import INTERRUPTED, say, sentences
 from decant.apps.cli.output import check_writable, note, write_json
@@ -18,7 +20,7 @@ from decant.apps.sampling import Sampling
 
 RACE: Final = (
     *("draft", "prompts", "methods", "max_tokens", "temperature", "top_k", "top_p", "min_p", "batch", "limit"),
-    *("resume", "seed", "verifier", "policy", "widen_draft"),
+    *("resume", "seed", "verifier", "policy", "widen_draft", "acceptance_bound", "drafts"),
 )
 
 
@@ -54,13 +56,16 @@ def bench(
     costs: options.Costs = False,
     contexts: options.Contexts = None,
     batches: options.Batches = None,
+    acceptance_bound: options.AcceptanceBound = False,
+    drafts: options.Drafts = None,
     quiet: options.Quiet = False,
     json: options.Json = None,
 ) -> None:
     """Race methods against plain decoding.
 
     A table of tokens/s, acceptance, where the time goes, and whether the text is plain decoding's. Interrupted, it
-    keeps what has finished. With --costs: what a pass of the model costs, by its number of new tokens.
+    keeps what has finished. With --costs: what a pass of the model costs, by its number of new tokens. With
+    --acceptance-bound: what each verifier accepts of the draft model, beside the most that any could.
     """
     check_writable(json)
     loading = (dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers, weights)
@@ -70,7 +75,8 @@ def bench(
         use_threads(threads)
         measure(model, loading, wanted, quiet, json)
         return
-    names = listed(methods)
+    guesses = drafts_asked(acceptance_bound, drafts, temperature)
+    names = ["draft-model"] if guesses else listed(methods)
     check([] if names == "all" else names, verifier, policy)
     sampling = Sampling(temperature, top_k, top_p, min_p)
     source = prompts or default_source(model)
@@ -85,6 +91,9 @@ def bench(
     opening = Opening(*loading)
     note(f"loading {model}", quiet)
     trial = prepare(model, question, asked, sampling, opening)
+    if guesses:
+        bound(trial, guesses, quiet, json)
+        return
     report: dict[str, Any] = {}
     try:
         with progress(quiet) as told:

@@ -38,7 +38,7 @@ def asked_of(costs: bool, contexts: str | None, batches: str | None, repeat: int
             f"{', '.join(racing)} {'is' if len(racing) == 1 else 'are'} for a race; --costs measures one pass of "
             f"the model (--contexts, --batches): leave out one or the other"
         )
-    return Asked(_numbers("--contexts", contexts, CONTEXTS), _numbers("--batches", batches, BATCHES), repeat)
+    return Asked(numbers("--contexts", contexts, CONTEXTS), numbers("--batches", batches, BATCHES), repeat)
 
 
 def measure(model: str, loading: tuple[Any, ...], asked: Asked, quiet: bool, json: str | None) -> None:
@@ -110,15 +110,16 @@ def _finish(report: dict[str, Any], json: str | None) -> None:
         show_costs(report)
 
 
-def _numbers(option: str, text: str | None, default: str) -> list[int]:
+def numbers(option: str, text: str | None, default: str) -> list[int]:
+    """Whole numbers from 1 on, with commas between. Raises BadInput."""
     text = default if text is None else text
     try:
-        numbers = [int(part) for part in text.split(",")]
+        found = [int(part) for part in text.split(",")]
     except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1:
+        found = []
+    if not found or min(found) < 1:
         raise BadInput(f"{option} {text!r} are not whole numbers from 1 on with commas between, such as {default}")
-    return numbers
+    return found
 
 
 def _size(size: float) -> str:

@@ -47,6 +47,10 @@ Layers = Annotated[Growth, typer.Option(help="With --widen: grow depth too, or k
 Costs = Annotated[bool, typer.Option("--costs", help="Measure one pass of the model instead; no prompts needed.")]
 Contexts = Annotated[str | None, typer.Option(help="With --costs: tokens in front, with commas between (256,1024).")]
 Batches = Annotated[str | None, typer.Option(help="With --costs: requests in a pass, with commas between (1,4).")]
+AcceptanceBound = Annotated[
+    bool, typer.Option("--acceptance-bound", help="What each verifier accepts, beside the most that any could.")
+]
+Drafts = Annotated[str | None, typer.Option(help="With --acceptance-bound: guesses at a position (1,2,4).")]
 Json = Annotated[
     str | None, typer.Option("--json", help="Write the result to this file as JSON; - is standard output.")
 ]
