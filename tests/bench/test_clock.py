@@ -6,6 +6,8 @@ import torch
 from decant.bench.clock import Ledger, timed
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
+from decant.decoders.ead import EAD
+from decant.decoders.pearl import PEARL
 from decant.decoders.speculative import Speculative
 from decant.decoders.workload import Workload
 from decant.drafters.draft_model import DraftModel
@@ -47,6 +49,24 @@ def test_a_clock_changes_no_token(drafter: str) -> None:
     assert sum(len(one.tokens_BN) for one in ledger.rounds) == ledger.turns
     assert len(ledger.first) == len(WORK.groups())
     assert all(seconds > 0 for seconds in ledger.first)
+
+
+@pytest.mark.parametrize("executor", ["sequential", "threads"])
+def test_a_second_model_is_charged_to_the_draft(executor: str) -> None:
+    pearl = PEARL(LM, LM.blurred(seed=1), Coupled(), temperature(0.8), Unconstrained(), 3, executor)
+    ledger = Ledger(torch.device("cpu"))
+    assert texts(timed(pearl, ledger)) == texts(pearl)
+    assert ledger.draft > 0
+    assert ledger.target > 0
+    steps = ledger.calls
+    assert 0 < steps <= ledger.turns, "one call of the target a step; the small model's are not counted"
+
+
+def test_a_small_model_alone_is_no_target_call() -> None:
+    ledger = Ledger(torch.device("cpu"))
+    texts(timed(EAD(LM, LM.blurred(seed=1), temperature(0.8), Unconstrained(), threshold=99.0), ledger))
+    assert ledger.calls == 0
+    assert ledger.draft > 0
 
 
 def test_plain_decoding_spends_a_call_on_each_token() -> None:

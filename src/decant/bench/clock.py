@@ -76,10 +76,11 @@ class Ledger:
 @final
 @dataclass(frozen=True, slots=True)
 class TimedModel(Generic[S]):
-    """A `LanguageModel` that charges the target."""
+    """A `LanguageModel` that charges one part; only the target's calls are counted."""
 
     inner: LanguageModel[S]
     ledger: Ledger
+    part: Part = "target"
 
     @property
     def vocab(self) -> int:
@@ -96,14 +97,14 @@ class TimedModel(Generic[S]):
         return self.inner.start(prompt_BT, taps)
 
     def score(self, context: S, draft: Draft) -> Scores:
-        """A target call."""
-        self.ledger.calls += 1
-        with self.ledger.charge("target"):
+        """A call of the model."""
+        self.ledger.calls += self.part == "target"
+        with self.ledger.charge(self.part):
             return self.inner.score(context, draft)
 
     def commit(self, context: S, verdict: Verdict) -> S:
-        """The target's too: it moves cache rows."""
-        with self.ledger.charge("target"):
+        """The model's too: it moves cache rows."""
+        with self.ledger.charge(self.part):
             return self.inner.commit(context, verdict)
 
     def tokens(self, context: S) -> Tensor:
@@ -238,12 +239,17 @@ class TimedDecoder(Generic[S]):
 
 
 def timed(decoder: AnyDecoder, ledger: Ledger) -> TimedDecoder[Any]:
-    """`decoder` with a clock on it and on those of its parts that it names target, drafter and policy."""
+    """`decoder` with a clock on it and on those of its parts that it names target, small, drafter and policy."""
     assert is_dataclass(decoder)
-    wrapped = {"target": TimedModel, "drafter": _drafter, "policy": WatchedPolicy}
+    wrapped = {"target": TimedModel, "small": _small, "drafter": _drafter, "policy": WatchedPolicy}
     named = {part.name for part in fields(decoder)} & set(wrapped)
     parts: dict[str, Any] = {name: wrapped[name](getattr(decoder, name), ledger) for name in named}
     return TimedDecoder(replace(decoder, **parts), ledger)  # type: ignore[type-var]
+
+
+def _small(model: LanguageModel[Any], ledger: Ledger) -> TimedModel[Any]:
+    """A decoder's second model is charged to the draft. Where the two run at once the shares overlap."""
+    return TimedModel(model, ledger, "draft")
 
 
 def _drafter(drafter: Drafter[Any], ledger: Ledger) -> TimedDrafter[Any] | TimedLearner[Any]:

@@ -109,7 +109,7 @@ class Speculative(Generic[C, D, P]):
             raise IncompatibleParts(
                 f"{verifier} verifies chains, but {drafter} drafted a tree; take the verifier coupled or tree-rejection"
             )
-        if draft.siblings not in self.verifier.accepts:
+        if draft.tokens_BN.shape[1] and draft.siblings not in self.verifier.accepts:
             raise IncompatibleParts(
                 f"{verifier} cannot judge {draft.siblings.replace('_', ' ')} siblings, which {drafter} drafts; "
                 f"it accepts {', '.join(sorted(self.verifier.accepts))}"

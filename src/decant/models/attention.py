@@ -9,6 +9,7 @@ positions and the draft, are summed in float64, where the order moves results by
 (estimated: one last bit in 10^8 numbers).
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,9 +76,10 @@ class MaskForm:
 
 
 @final
-@dataclass(slots=True, eq=False)
-class Split:
-    """Where exact mode cuts the keys of the rows of one forward over a grid of requests by columns.
+@dataclass(eq=False)
+class Split(threading.local):
+    """Where exact mode cuts the keys of the rows of one forward over a grid of requests by columns. Each thread has its
+    own: two models may run at once.
 
     edge_BQ: each row's boundary; None where keys are read in one.
     first_B: the first slot behind any boundary of a request, where its tail begins.

@@ -169,16 +169,16 @@ class Causal:
     def _scored(self, context: Context, draft: Draft, done: int | None) -> Scores:
         """The rows of the root and all nodes; or of the nodes from `done` on."""
         context.cache.claim(context.cached)
-        spans = self._spans(context, draft, done)
+        spans = self.spans(context, draft, done)
         out = self.network.score(context.cache, spans, context.taps.layers, self.rows, self.steady)
         counts, begin = [span.count for span in spans], -1 if done is None else done  # the root lies in front of node 0
         behind = [length + begin - span.first for length, span in zip(context.lengths, spans, strict=True)]
         width = draft.tokens_BN.shape[1] - begin
-        logits_BMV = resized(_on_grid(out.logits_RV, counts, behind, width), self.vocab)
-        hidden_BMD = None if out.hidden_RD is None else _on_grid(out.hidden_RD, counts, behind, width)
+        logits_BMV = resized(on_grid(out.logits_RV, counts, behind, width), self.vocab)
+        hidden_BMD = None if out.hidden_RD is None else on_grid(out.hidden_RD, counts, behind, width)
         return Scores(logits_BMV, hidden_BMD, layers=context.taps.layers)
 
-    def _spans(self, context: Context, draft: Draft, done: int | None) -> list[Span]:
+    def spans(self, context: Context, draft: Draft, done: int | None) -> list[Span]:
         """Pending tokens, the root and all nodes; or, where `done` nodes were scored before, the rest of them."""
         batch, nodes = draft.tokens_BN.shape
         present = [nodes] * batch
@@ -216,7 +216,7 @@ def _apart(out: Outcome, counts: list[int]) -> list[Outcome]:
     return [Outcome(*pair) for pair in zip(logits, hidden, strict=True)]
 
 
-def _on_grid(rows_RX: Tensor, counts: list[int], behind: list[int], width: int) -> Tensor:
+def on_grid(rows_RX: Tensor, counts: list[int], behind: list[int], width: int) -> Tensor:
     """rows_BMX: `width` rows of each request, from row `behind` of its own on. What is missing repeats another row."""
     if len(counts) == 1:
         return rows_RX[None, behind[0] :]

@@ -122,6 +122,10 @@ class Network(Protocol):
         """Of a cache of requests with so many slots in use each."""
         ...
 
+    def embedded(self, ids_X: Tensor) -> Tensor:
+        """fed_XD: what enters the first layer for each id."""
+        ...
+
     def cache(self, requests: int) -> Any:
         """An empty cache."""
         ...

@@ -98,6 +98,11 @@ class Padded:
         """Every request has the slots of the longest."""
         return len(slots) * -(-max(slots, default=0) // KEYS) * KEYS * self.token_bytes()
 
+    def embedded(self, ids_X: Tensor) -> Tensor:
+        """fed_XD: what enters the first layer for each id."""
+        table: Any = self.model.get_input_embeddings()
+        return table(ids_X)
+
     def cache(self, requests: int) -> Store:
         """An empty one."""
         return Store(self.config.get_text_config().num_hidden_layers, requests)
@@ -150,7 +155,7 @@ class Padded:
         positions = [pad(span.positions(), (0, columns - span.count)).clamp_max(self.positions - 1) for span in spans]
         with SPLIT.during(spans, columns, device) if split else nullcontext():
             out: Any = self.model(
-                input_ids=torch.stack([pad(span.ids_Q, (0, columns - span.count)) for span in spans]).clamp_min(0),
+                **self._fed(spans, columns),
                 attention_mask=self.form.argument(spans, reach, columns, device),
                 position_ids=torch.stack(positions).to(device),
                 past_key_values=cache.cache,
@@ -160,6 +165,17 @@ class Padded:
             )
         hidden = torch.cat([out.hidden_states[layer] for layer in layers], -1) if layers else None
         return Outcome(out.logits if logits else out.logits.new_empty(len(spans), columns, 0), hidden)
+
+    def _fed(self, spans: Sequence[Span], columns: int) -> dict[str, Tensor]:
+        """ids, or where a span brings embeddings of its own, the embeddings of all."""
+        ids_BQ = torch.stack([pad(span.ids_Q, (0, columns - span.count)) for span in spans]).clamp_min(0)
+        if all(span.fed_QD is None for span in spans):
+            return {"input_ids": ids_BQ}
+        fed_BQD = self.embedded(ids_BQ)
+        for row_QD, span in zip(fed_BQD, spans, strict=True):
+            if span.fed_QD is not None:
+                row_QD[: span.count] = span.fed_QD
+        return {"inputs_embeds": fed_BQD}
 
 
 def _map(out: Outcome, change: Callable[[Tensor], Tensor]) -> Outcome:

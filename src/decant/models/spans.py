@@ -30,6 +30,7 @@ class Span:
     request: its index in the batch.
     ids_Q:   what they hold.
     length:  tokens of the request; slots from there on are nodes of a draft.
+    fed_QD:  what enters the network in place of the ids' own embeddings (`superposed.py`).
     """
 
     request: int
@@ -37,6 +38,7 @@ class Span:
     ids_Q: Tensor
     length: int
     tree: Tree | None = None
+    fed_QD: Tensor | None = None
 
     @property
     def count(self) -> int:
@@ -50,7 +52,8 @@ class Span:
 
     def cut(self, begin: int, end: int) -> "Span":
         """Rows [begin, end) of these."""
-        return replace(self, first=self.first + begin, ids_Q=self.ids_Q[begin:end])
+        fed_QD = None if self.fed_QD is None else self.fed_QD[begin:end]
+        return replace(self, first=self.first + begin, ids_Q=self.ids_Q[begin:end], fed_QD=fed_QD)
 
     def positions(self) -> Tensor:
         """position_Q, on the host."""

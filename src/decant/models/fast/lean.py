@@ -14,6 +14,7 @@ from torch.nn.functional import embedding, layer_norm, pad, rms_norm
 from transformers import PreTrainedConfig
 
 from decant.models.attention import KEYS
+from decant.models.fast.births import Births, Ward
 from decant.models.fast.lanes import Lanes
 from decant.models.fast.mixing import Mixing, SteadyMixing, mixing
 from decant.models.fast.products import Gated, Packed, Plain, Product
@@ -47,6 +48,15 @@ class Centred:
 
     def __call__(self, x: Tensor) -> Tensor:
         return layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Bare:
+    """No norm: what layers in the middle of a model hand on."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
 
 
 @final
@@ -98,13 +108,15 @@ class Lean:
     window:    positions that a row sees, itself included; 0: all.
     lone:      rows that a forward is filled up to outside exact mode, where kernels are tuned for several
         (`rows.cheapest`).
+    lowest:    where its first layer lies in the cache: above 0 for a stretch of a model, which is fed by `Span.fed_QD`.
+    births:    rows of a draft that enter above the first layer.
     """
 
     architecture: str
     config: PreTrainedConfig
     table: Tensor
     layers: Sequence[Layer]
-    norm: Norm | Centred
+    norm: Norm | Centred | Bare
     head: Product
     angles: Angles
     heads: int
@@ -113,6 +125,8 @@ class Lean:
     positions: int
     window: int = 0
     lone: int = 1
+    lowest: int = 0
+    births: Births | None = None
     keeps_chunks: ClassVar[bool] = True
 
     @property
@@ -141,15 +155,30 @@ class Lean:
         return sum(weight.is_mkldnn for weight in _tensors((self.layers, self.head)))
 
     def upto(self, count: int) -> "Lean":
-        """Its first `count` layers, then its norm and head: an early exit. Weights are shared, the cache is not.
+        """Its first `count` layers, then its norm and head: an early exit. Weights are shared; the cache may be, which
+        holds the lower layers' rows where this one looks for them (`early_exit.py`).
 
         Source: Elhoushi et al. 2024 (LayerSkip), arXiv:2404.16710.
         """
         return replace(self, layers=self.layers[:count])
 
+    def stretch(self, cache: Lanes, spans: Sequence[Span], lowest: int, highest: int) -> Tensor:
+        """hidden_RD of some rows behind layers [lowest, highest), before any norm; above the first they are fed. Spans
+        of one request come in the order of their slots."""
+        part = replace(self, layers=self.layers[lowest:highest], norm=Bare(), lowest=lowest)
+        rows = sum(span.count for span in spans)
+        hidden_RD = part._forward(cache, spans, (-1,), filled=max(rows, self.lone), logits=False).hidden_RD
+        assert hidden_RD is not None
+        return hidden_RD
+
+    def speak(self, hidden_RD: Tensor) -> Tensor:
+        """logits_RV: what the norm and the head make of such rows."""
+        rows = len(hidden_RD)
+        return self.head(self.norm(pad(hidden_RD, (0, 0, 0, max(0, self.lone - rows)))))[:rows]
+
     def weight_bytes(self) -> int:
         """What a forward of one row reads of the weights; of the embedding it reads a line."""
-        return sum(map(stored_bytes, _tensors((self.layers, self.norm, self.head))))
+        return sum(map(stored_bytes, _tensors((self.layers, self.norm, self.head, self.births))))
 
     def token_bytes(self) -> int:
         """Keys and values of one token."""
@@ -158,6 +187,10 @@ class Lean:
     def cache_bytes(self, slots: Sequence[int]) -> int:
         """Lanes grow in whole blocks."""
         return sum(-(-count // KEYS) * KEYS for count in slots) * self.token_bytes()
+
+    def embedded(self, ids_X: Tensor) -> Tensor:
+        """fed_XD: what enters the first layer for each id."""
+        return embedding(ids_X, self.table)
 
     def cache(self, requests: int) -> Lanes:
         """An empty one."""
@@ -176,12 +209,13 @@ class Lean:
         self, cache: Lanes, spans: Sequence[Span], layers: tuple[int, ...], rows: RowClass | None, steady: bool
     ) -> Outcome:
         """In blocks that the class holds, each filled up if short."""
-        total = sum(span.count for span in spans)
+        total, ward = sum(span.count for span in spans), self.births and self.births.ward()
         if rows is None:
-            return self._forward(cache, [span for span in spans if span.count], layers, steady, max(total, self.lone))
+            some, filled = [span for span in spans if span.count], max(total, self.lone)
+            return self._forward(cache, some, layers, steady, filled, ward=ward)
         size = rows.columns(1)
         parts = [
-            self._forward(cache, block, layers, steady, rows.fill(1, sum(span.count for span in block)))
+            self._forward(cache, block, layers, steady, rows.fill(1, sum(span.count for span in block)), ward=ward)
             for block in blocks(spans, size)
         ]
         return together(parts)
@@ -194,6 +228,7 @@ class Lean:
         steady: bool = False,
         filled: int = 0,
         logits: bool = True,
+        ward: Ward | None = None,
     ) -> Outcome:
         """One pass; filled: rows that the products see, at least."""
         rows = sum(span.count for span in spans)
@@ -203,9 +238,18 @@ class Lean:
         position_R = torch.cat([span.positions() for span in spans]).clamp_max(self.positions - 1)
         angles = self.angles.at(pad(position_R, (0, more)).to(self.device), int(position_R.max()) + 1)
         mixer = mixing(steady, self.device)(cache, spans, self.heads // self.kv_heads, self.window, self.table)
-        x_RD = embedding(ids_R, self.table)
+        x_RD = self.embedded(ids_R)
+        begin = 0
+        for span in spans:
+            if span.fed_QD is not None:
+                x_RD[begin : begin + span.count] = span.fed_QD
+            begin += span.count
+        if ward is not None:
+            ward.admit(spans)
         said = [x_RD] if layers else []
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.layers, self.lowest):
+            if ward is not None:
+                x_RD = ward.born(number, x_RD)
             x_RD = self._attend(layer, number, x_RD, angles, mixer)
             x_RD = layer.down.plus(layer.gated(layer.second_norm(x_RD)), x_RD)
             if layers:
