@@ -22,6 +22,7 @@ from decant.models.prefixes import Prefixes
 from decant.policies.fixed import Fixed
 from decant.samplers.temperature import temperature
 from decant.testing.laws import check_continuous
+from decant.testing.markov import MarkovLM
 from decant.verifiers.coupled import Coupled
 from tests.models.families import VOCAB, build
 
@@ -147,3 +148,20 @@ def test_the_cache_is_never_larger_than_what_was_counted(loaded):
 def test_a_batch_needs_room_for_one():
     with pytest.raises(BadInput, match="batch is 1 or more, got 0"):
         Continuous(None, batch=0)  # type: ignore[arg-type]
+
+
+def test_what_a_request_taught_the_next_one_starts_with() -> None:
+    """The same request again takes fewer steps, though nobody ran when it came; its text is the same."""
+    model = MarkovLM.random(vocab=29, seed=0)
+    decoder = Speculative(model, TokenRecycling(), Coupled(), Fixed(4), temperature(1.0), Unconstrained())
+    crank, steps = Continuous(decoder, batch=1), []
+    requests = [Request([1, 2, 3], 5, Stopping(24)) for _ in range(2)]
+    for request in requests:
+        crank.add(request)
+        steps.append(0)
+        while request.output.reason is None:
+            crank.step()
+            steps[-1] += 1
+    assert steps[1] < steps[0]
+    assert requests[0].output.tokens == requests[1].output.tokens
+    assert (crank.taught.drafting.followers.ids_VK != -1).any()

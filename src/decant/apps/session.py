@@ -10,8 +10,10 @@ from torch.nn import Module
 from decant.apps.compose import compose, default_method, warp_of
 from decant.apps.opening import Opening
 from decant.apps.sampling import Sampling
+from decant.apps.store import DraftStore
 from decant.decoders.continuous import Continuous, Request
 from decant.decoders.method import Method
+from decant.decoders.speculative import Speculative
 from decant.decoders.stopping import Reason, Stopping
 from decant.decoders.text import TextStream
 from decant.errors import BadInput
@@ -85,12 +87,17 @@ class Batching:
 @final
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A target with a method in place; `sampling` is what the method's warp was made from."""
+    """A target with a method in place.
+
+    sampling: what the method's warp was made from.
+    store:    where what the drafter learns is kept after every run; None: nowhere.
+    """
 
     target: Loaded
     draft: Loaded | None
     method: Method
     sampling: Sampling
+    store: DraftStore | None = None
 
     def run(
         self,
@@ -116,9 +123,11 @@ def open_session(
     verifier: str | None = None,
     policy: str | None = None,
     prefix_mb: float = 0.0,
+    store: DraftStore | None = None,
 ) -> Session:
     """Load what is needed and compose; without a `method` the draft model decodes if there is one.
 
+    store: what earlier runs taught the drafter, which this one goes on with.
     prefix_mb: megabytes of prompts' beginnings that the target keeps for other prompts; beside `Batching.cache_mb`.
 
     Sampling settings that were not given come from the model's generation_config.json.
@@ -128,9 +137,11 @@ def open_session(
         target = replace(target, model=replace(target.model, prefixes=Prefixes(prefix_mb)))
     settled = sampling.settled(target.defaults)
     chosen = default_method(helper) if method is None else method
-    return Session(
-        target, helper, compose(chosen, target, helper, warp_of(settled), verifier=verifier, policy=policy), settled
-    )
+    composed = compose(chosen, target, helper, warp_of(settled), verifier=verifier, policy=policy)
+    if store is not None and isinstance(composed.decoder, Speculative):
+        drafter = store.restored(composed.decoder.drafter, target)
+        composed = replace(composed, decoder=replace(composed.decoder, drafter=drafter))
+    return Session(target, helper, composed, settled, store)
 
 
 @final
@@ -145,7 +156,7 @@ class Run:
     def __init__(
         self, session: Session, prompts: list[list[int]], seed: int, limits: Limits, batching: Batching
     ) -> None:
-        target = session.target
+        self._session, target = session, session.target
         _refuse(prompts, target.model.context)
         decodes = [target.after(prompt) for prompt in prompts]
         room = [min(limits.max_tokens, target.model.context - len(prompt)) for prompt in prompts]
@@ -167,8 +178,17 @@ class Run:
             self._crank.add(request)
 
     def __iter__(self) -> Iterator[dict[int, str]]:
-        while self._crank.running or self._crank.waiting:
-            yield {at: self._fed(at) for at in map(self._places.__getitem__, self._crank.step())}
+        try:
+            while self._crank.running or self._crank.waiting:
+                yield {at: self._fed(at) for at in map(self._places.__getitem__, self._crank.step())}
+        finally:
+            self._remember()
+
+    def _remember(self) -> None:
+        """Keep what the drafter learnt, of runs that were cut short too."""
+        session, taught = self._session, self._crank.taught
+        if session.store is not None and taught is not None and isinstance(self._crank.decoder, Speculative):
+            session.store.save(self._crank.decoder.drafter, taught.drafting, session.target)
 
     @property
     def ended(self) -> int:

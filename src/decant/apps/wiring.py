@@ -7,12 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, final
 
-from decant.apps.catalog import NEEDS_DRAFT, Recipe
+from decant.apps.catalog import DRAFTERS, NEEDS_DRAFT, Recipe, pick
 from decant.constraints.unconstrained import Unconstrained
 from decant.errors import BadInput, IncompatibleParts
+from decant.models import router as routers
+from decant.models.early_exit import EarlyExits
+from decant.models.heads import folder as heads
 from decant.models.load import Loaded
-from decant.protocols import Constraint, LanguageModel, Verifier, Warp
+from decant.models.spelling import between
+from decant.models.superposed import Superposed
+from decant.models.tutor import Tutor
+from decant.protocols import Constraint, Drafter, Exits, LanguageModel, Verifier, Warp
 from decant.types import CostCurve
+from decant.vocab.bridge import Bridge
 
 
 @final
@@ -56,13 +63,74 @@ class Wiring:
         if not self.host.same_tokenizer(draft):
             raise IncompatibleParts(
                 f"the tokenizers of {self.host.name} and {draft.name} differ; take a draft of the same tokenizer, or "
-                f"prompt-lookup, which needs none"
+                f"the methods shared-vocabulary or omnidraft"
             )
         return replace(draft.model, vocab=self.host.model.vocab)
+
+    def foreign(self) -> LanguageModel:
+        """The draft model of another tokenizer, over its own vocabulary."""
+        draft = self._draft()
+        if self.host.same_tokenizer(draft):
+            raise IncompatibleParts(
+                f"{self.host.name} and {draft.name} have one tokenizer; take draft-model, which needs no bridge"
+            )
+        return draft.model
+
+    def bridge(self) -> Bridge:
+        """What the two vocabularies have in common."""
+        return between(self.host, self._draft())
+
+    def drafter(self) -> Drafter[Any]:
+        """The draft model, as the drafter inside another."""
+        made = pick(DRAFTERS, "draft-model", "drafter").get()
+        return made(**self.given(made))
+
+    def retriever(self) -> Drafter[Any]:
+        """Matches in the text itself and in earlier outputs."""
+        return pick(DRAFTERS, "suffix", "drafter").get()()
+
+    def tutor(self) -> Tutor:
+        """The draft model, able to learn."""
+        return replace(Tutor.of(self._draft()), model=self.model())
+
+    def head(self) -> Any:
+        """The trained head that the target's decant.json names for this drafter."""
+        kind = pick(DRAFTERS, str(self.recipe.drafter), "drafter").get().kind
+        folder = heads.find(self.host.name, kind)
+        if folder is None:
+            raise BadInput(
+                f"{self.recipe.name} needs a trained head and {self.host.name} names none; teach one with decant "
+                f'distill {kind} --teacher {self.host.name}, and name it in decant.json: {{"heads": {{"{kind}": "DIR"}}}}'
+            )
+        network = self.host.model.network
+        layers = network.config.get_text_config().num_hidden_layers
+        return heads.ready(heads.read(folder, layers), network)
 
     def small(self) -> LanguageModel:
         """The draft model as a decoder's second one."""
         return self.model()
+
+    def router(self) -> Any:
+        """What the target's decant.json names as the head "router", bound to the draft model (`distill.router`)."""
+        folder = heads.find(self.host.name, "router")
+        if folder is None:
+            raise BadInput(
+                f"{self.recipe.name} needs a trained router and {self.host.name} names none; teach one for this pair "
+                f'(decant.distill.router), and name it in decant.json: {{"heads": {{"router": "DIR"}}}}'
+            )
+        return routers.ready(routers.read(folder), self._draft().model)
+
+    def mixer(self) -> Any:
+        """The target, fed with mixtures of tokens."""
+        return Superposed(self.host.model)
+
+    def ends(self) -> frozenset[int]:
+        """Ids that end a text."""
+        return self.host.ends
+
+    def exits(self) -> Exits:
+        """The target's own layers."""
+        return EarlyExits.of(self.host.model, self.host.name)
 
     def target_costs(self) -> CostCurve:
         """Seconds of a pass of the target by its rows."""

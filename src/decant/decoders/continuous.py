@@ -13,7 +13,7 @@ from decant.decoders.generate import Output, right_pad
 from decant.decoders.stopping import Stopping
 from decant.errors import BadInput
 from decant.noise import Noise
-from decant.protocols import Cached, Decoder, Gradual
+from decant.protocols import Cached, Decoder, Gradual, Learner
 from decant.types import join_rows, select_rows
 
 S = TypeVar("S")  # the decoder's state
@@ -47,6 +47,8 @@ class Continuous(Generic[S]):
     megabytes: of cache that running requests may need up to their last token, so that none is ever put out; None: no
         limit. What a decoder does not count (`protocols.Cached`) is not bounded.
     running, waiting: as they stand.
+    taught: the state of the requests that left last, of a decoder that learns (`protocols.Learner`): requests that
+        start from then on start with what those taught it.
 
     Between two steps at most one request joins, and of a long prompt at most one chunk is read: those that run wait no
     longer than that (a decoder that does not read in chunks reads the whole prompt).
@@ -60,6 +62,7 @@ class Continuous(Generic[S]):
         self.decoder, self.batch, self.megabytes, self.device = decoder, batch, megabytes, device
         self.running: list[Request] = []
         self.waiting: deque[Request] = deque()
+        self.taught: Any = None
         self._state: Any = None
 
     def add(self, request: Request) -> None:
@@ -116,8 +119,13 @@ class Continuous(Generic[S]):
         return self.decoder.cache_bytes([request.tokens for request in requests]) / MEGABYTE
 
     def _keep(self, requests: list[Request]) -> None:
-        """Let the others go."""
-        if len(requests) < len(self.running):
-            rows = [row for row, request in enumerate(self.running) if request in requests]
-            self._state = select_rows(self._state, torch.tensor(rows, device=self.device)) if rows else None
-            self.running = requests
+        """Let the others go; what they taught stays."""
+        if len(requests) == len(self.running):
+            return
+        rows = [row for row, request in enumerate(self.running) if request in requests]
+        if isinstance(self.decoder, Learner):
+            gone = [row for row in range(len(self.running)) if row not in rows]
+            self.taught = select_rows(self._state, torch.tensor(gone, device=self.device))
+            self.decoder = self.decoder.warmed(self.taught)
+        self._state = select_rows(self._state, torch.tensor(rows, device=self.device)) if rows else None
+        self.running = requests

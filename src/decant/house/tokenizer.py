@@ -30,18 +30,21 @@ CHAT_TEMPLATE: Final = (
 SPLIT: Final = r"\d| ?[A-Za-z_]+| ?[^\s\dA-Za-z_]+|\n+|[^\S\n]+(?!\S)|\s"
 
 
-def train(texts: Iterable[str]) -> Tokenizer:
-    """Fit the merges; the same texts in the same order give the same tokenizer."""
+def train(texts: Iterable[str], vocab: int = VOCAB, split: str = SPLIT) -> Tokenizer:
+    """Fit the merges; the same texts in the same order give the same tokenizer.
+
+    vocab, split: the house's own, or another's to draft across vocabularies.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.Split(Regex(split), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB,
+        vocab_size=vocab,
         special_tokens=list(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

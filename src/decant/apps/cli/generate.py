@@ -38,6 +38,8 @@ def generate(
         list[str] | None, typer.Option(help="End in front of this text; may be given several times.")
     ] = None,
     draft: options.Draft = None,
+    draft_store: options.DraftStore = None,
+    draft_store_mb: options.DraftStoreMb = 256.0,
     method: options.Method = None,
     verifier: options.Verifier = None,
     policy: options.Policy = None,
@@ -65,13 +67,16 @@ def generate(
 
     from decant.apps.opening import Opening
     from decant.apps.session import PREFIX_MB, Batching, Limits, open_session
+    from decant.apps.store import DraftStore
 
     limits, batching = Limits(max_tokens, tuple(stop or ())), Batching(batch, cache_mb)
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, weights=weights)
     prefix_mb = PREFIX_MB if len(asked) > 1 else 0
+    store = None if draft_store is None else DraftStore(draft_store, draft_store_mb)
     session = open_session(
-        model, draft, sampling, opening, method=method, verifier=verifier, policy=policy, prefix_mb=prefix_mb
-    )
+        model, draft, sampling, opening,
+        method=method, verifier=verifier, policy=policy, prefix_mb=prefix_mb, store=store,
+    )  # fmt: skip
     ids = encode([_message(one) for one in asked] if chat else asked, session.target)
     run = session.run(ids, seed, limits, batching)
     begin = time.perf_counter()

@@ -34,6 +34,11 @@ Resume = Annotated[
     Path | None, typer.Option(dir_okay=False, help="Keep whole rounds in this file; the same command goes on from it.")
 ]
 Repeat = Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")]
+DraftStore = Annotated[
+    Path | None,
+    typer.Option(file_okay=False, help="Keep what the drafter learns here for the next run; texts stay the same."),
+]
+DraftStoreMb = Annotated[float, typer.Option(help="MB that --draft-store may take.")]
 Dtype = Annotated[str, typer.Option(help="auto (config.json's), float32, bfloat16 or float16.")]
 Weights = Annotated[Rounding, typer.Option(help="auto: as stored; int8, int4: less to read, but a worse model (CPU).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
