@@ -18,8 +18,8 @@ def trial(target, draft):
 
 
 def test_every_method_whose_needs_are_met_is_in_place(trial, target):
-    assert [method.name for method in trial.methods] == ["draft-model", "prompt-lookup", "token-recycling"]
-    assert trial.skipped == []
+    assert {"draft-model", "prompt-lookup", "token-recycling", "bild"} <= {method.name for method in trial.methods}
+    assert all(reason for _, reason in trial.skipped)
     assert (trial.workload.batch, trial.workload.seed, trial.workload.ends) == (2, 5, target.ends)
     assert trial.workload.prompts == [target.encode(f"Take {n}") for n in range(3)]
 
@@ -43,7 +43,7 @@ def test_the_settings_are_enough_to_run_it_again(trial, draft):
     assert {key: value for key, value in settings.items() if key != "draft"} == {
         "asked": "all",
         "source": "p.txt",
-        "verifier": "coupled",
+        "verifier": None,
         "policy": None,
         "temperature": 1.0,
         "top_k": 4,
@@ -63,3 +63,13 @@ def test_no_draft_is_loaded_where_no_method_needs_one(folder):
 def test_room_for_the_answer_is_checked_before_anything_is_decoded(target):
     with pytest.raises(BadInput, match=r"p\.txt line 0 has \d+ tokens and 5,000 more were asked for"):
         prepare(target, Question(["prompt-lookup"], "p.txt", max_tokens=5000), PROMPTS, Sampling(0.0), Opening())
+
+
+def test_what_promises_nothing_is_left_out_of_all_and_refused_by_name(trial, target, draft):
+    few = replace(trial, methods=[one for one in trial.methods if one.name in {"bild", "prompt-lookup"}], skipped=[])
+    found = few.certify(100, lambda done, total, text: None)
+    assert [check["method"] for check in found["checks"]] == ["prompt-lookup"]
+    assert any(line.startswith("bild, which was left out: it promises neither") for line in found["not_covered"])
+    named = replace(few, question=replace(few.question, methods=["bild"]))
+    with pytest.raises(BadInput, match="bild promises neither tokens nor a law"):
+        named.certify(100, lambda done, total, text: None)

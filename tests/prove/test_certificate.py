@@ -200,7 +200,7 @@ def test_what_was_not_covered_is_said() -> None:
         "Batches other than 3",
         "beyond 16 new tokens",
         "first two tokens",
-        "tree, which could not run here: no masks",
+        "tree, which was left out: no masks",
     ):
         assert words in text
 

@@ -116,4 +116,4 @@ def _not_covered(
             f"Laws beyond the first two tokens behind at most {distribution.TESTED} prompts, and faults much smaller "
             f"than the planted one."
         )
-    return said + [f"{name}, which could not run here: {reason}" for name, reason in skipped]
+    return said + [f"{name}, which was left out: {reason}" for name, reason in skipped]

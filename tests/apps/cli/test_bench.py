@@ -45,7 +45,7 @@ def test_json_on_standard_output_stands_alone(decant):
     assert report["methods"][0]["speedup"] == {"median": 1.0, "low": 1.0, "high": 1.0}
     assert report["finished"] == {"repeats": 2, "prompts": 3}
     assert report["settings"]["batch"] == 2
-    assert report["settings"]["verifier"] == "coupled"
+    assert report["settings"]["verifier"] is None
 
 
 def test_all_is_the_default_and_skips_with_a_reason(decant, draft_folder):

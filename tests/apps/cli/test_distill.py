@@ -56,12 +56,19 @@ def test_a_taught_head_drafts_and_nothing_is_lost(method, decant, tmp_path, fold
     target = tmp_path / "target"
     shutil.copytree(folder, target)
     (target / "decant.json").write_text(json.dumps({"heads": {kind: "../out"}}))
+    asked = ["Take 3, then", "--max-tokens", "24", "-q"]
+    given = [str(folder), *asked, "--draft", str(tmp_path / "out")]
     said = [
-        CliRunner().invoke(app, ["generate", str(target), "Take 3, then", "--max-tokens", "24", "--method", one, "-q"])
-        for one in ("plain", method)
+        CliRunner().invoke(app, ["generate", *words])
+        for words in (
+            [str(folder), *asked, "--method", "plain"],
+            [str(target), *asked, "--method", method],
+            [*given, "--method", method],
+        )
     ]
-    assert said[1].exit_code == 0, said[1].output
-    assert said[0].stdout == said[1].stdout
+    for one in said[1:]:
+        assert one.exit_code == 0, one.output
+        assert one.stdout == said[0].stdout
 
 
 def test_without_a_head_a_sentence_says_how_to_get_one(folder):
