@@ -1,4 +1,4 @@
-"""Early exits say what the lower layers alone would say, and the target never notices that they share its cache."""
+"""Early exits say what the lower layers alone would say."""
 
 from dataclasses import replace
 
@@ -6,34 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from decant.constraints.unconstrained import Unconstrained
-from decant.decoders.autoregressive import Autoregressive
-from decant.decoders.speculative import Speculative
-from decant.drafters.early_exit import EarlyExit
 from decant.drafters.sorted_exits import SortedExits
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.causal import Causal
 from decant.models.early_exit import EarlyExits
 from decant.models.fast.lean import Lean
-from decant.models.load import load
 from decant.noise import Noise
-from decant.policies.fixed import Fixed
 from decant.samplers.greedy import greedy
-from decant.samplers.temperature import temperature
-from decant.testing.laws import check_drafter
-from decant.types import PAD, Draft, DraftShape, Taps, Verdict, select_rows
-from decant.verifiers.coupled import Coupled
-from tests.models.families import VOCAB, build
-
-CLOSE = {"rtol": 0, "atol": 2e-5}
-PARENTS = [-1, -1, 0, 0, 2, 1]
-
-
-def made(folder, family: str = "llama", exact: str = "off", lean: bool = True) -> Causal:
-    network = build(family)
-    network.model.norm.weight.data.mul_(8)  # laws far from flat, so that nothing is nearly tied
-    network.save_pretrained(folder)
-    return load(str(folder), exact=exact, dtype="float32", lean=lean).model
+from decant.types import PAD, Draft, DraftShape, Taps, Verdict
+from tests.models.exits import CLOSE, PARENTS, anyhow, beginning, made, nodes, prompts
+from tests.models.families import VOCAB
 
 
 @pytest.fixture(scope="module", params=["llama", "mistral-sliding", "llama, filled up"])
@@ -42,32 +24,9 @@ def model(request, tmp_path_factory) -> Causal:
     return replace(causal, network=replace(causal.network, lone=4)) if "filled" in request.param else causal
 
 
-@pytest.fixture(scope="module")
-def exact(tmp_path_factory) -> Causal:
-    causal = made(tmp_path_factory.mktemp("exact"), exact="on")
-    assert causal.rows is not None
-    return causal
-
-
 @pytest.fixture
 def prompt_BT() -> Tensor:
-    prompt_BT = torch.randint(3, VOCAB, (3, 20), generator=torch.Generator().manual_seed(1))
-    prompt_BT[1, 14:] = PAD
-    prompt_BT[2, 1:] = PAD
-    return prompt_BT
-
-
-def nodes(*parents: int, seed: int = 2) -> Draft:
-    tokens_BN = torch.randint(3, VOCAB, (3, len(parents)), generator=torch.Generator().manual_seed(seed))
-    return Draft(tokens_BN, torch.tensor([parents] * 3))
-
-
-def beginning(draft: Draft, count: int) -> Draft:
-    return Draft(draft.tokens_BN[:, :count], None if draft.parents_BN is None else draft.parents_BN[:, :count])
-
-
-def anyhow(logits_RV: Tensor) -> Tensor:
-    return torch.ones(len(logits_RV), dtype=torch.bool)
+    return prompts()
 
 
 def alone(model: Causal, exit: int, prompt_BT: Tensor, draft: Draft) -> Tensor:
@@ -169,101 +128,38 @@ def test_every_row_passes_a_layer_once_at_most(model, monkeypatch) -> None:
     assert passed == [(0, 1, 1)] * 3, "tau 0 always leaves at the lowest rung"
 
 
-def speculative(model: Causal, drafter, warp=None, depth: int = 3, width: int = 1) -> Speculative:
-    return Speculative(model, drafter, Coupled(), Fixed(depth, width, 9), warp or greedy(), Unconstrained())
-
-
-DRAFTERS = [
-    lambda exits: EarlyExit(exits, 1),
-    lambda exits: EarlyExit(exits, 3),  # all is accepted, so that rows of trees move
-    lambda exits: SortedExits(exits, rungs="1-2-3", tau=0.05),
-]
-
-
-@pytest.mark.parametrize("drafter", DRAFTERS)
-@pytest.mark.parametrize("width", [1, 2])
-@pytest.mark.parametrize("warp", [greedy(), temperature(1.0)], ids=["greedy", "sampled"])
-def test_the_target_keeps_its_bits_and_its_cache(exact, prompt_BT, drafter, width: int, warp) -> None:
-    """T1 and T5, in exact mode: logits, text and cache of plain decoding, to the last bit, below and above the exit."""
-    loop = speculative(exact, drafter(EarlyExits.of(exact, "")), warp, width=width)
-    plain = Autoregressive(exact, warp, Unconstrained())
+def test_only_what_is_unsure_climbs(model) -> None:
+    """Siblings: the first leaves at 1, whatever would be thought of it at 2; the second goes on to 3."""
+    ids_BT, draft = torch.tensor([[5, 6, 7]]), Draft(torch.tensor([[8, 9]]), torch.tensor([[-1, -1]]))
+    answers = [[True], [True, False], [False, False]]
+    guess = EarlyExits.of(model, "").guess(model.start(ids_BT)[0], (1, 2, 3), lambda _: torch.tensor(answers.pop(0)))
     with torch.inference_mode():
-        state, other = (one.start(prompt_BT, Noise.of([1, 2, 3])) for one in (loop, plain))
-        for _ in range(8):
-            state, _ = loop.step(state)
-        while min(other.context.lengths) < max(state.context.lengths):
-            other, _ = plain.step(other)
-        for request, (length, cached) in enumerate(zip(state.context.lengths, state.context.cached, strict=True)):
-            assert torch.equal(state.context.tokens_BT[request, :length], other.context.tokens_BT[request, :length])
-            mine, theirs = (one.context.cache.lanes[request].rows_L2KSW[..., :cached, :] for one in (state, other))
-            assert torch.equal(mine, theirs)
-            fresh, _ = exact.start(state.context.tokens_BT[request : request + 1, : cached + 1])
-            torch.testing.assert_close(mine, fresh.cache.lanes[0].rows_L2KSW[..., :cached, :], **CLOSE)
-        assert state.context.lengths[2] >= 9, "eight steps"
+        guess(beginning(draft, 0))
+        said_BMV = guess(draft)
+        for row, exit in enumerate((1, 1, 3)):
+            torch.testing.assert_close(said_BMV[:, row], alone(model, exit, ids_BT, draft)[:, row], **CLOSE)
 
 
-def test_what_an_exit_wrote_is_never_read(exact, prompt_BT) -> None:
+def test_pending_tokens_are_read_but_not_asked(model, prompt_BT, monkeypatch) -> None:
+    """Committed and never scored, they lie between the cache and the root."""
+    passed, stretch = [], Lean.stretch
+    monkeypatch.setattr(Lean, "stretch", lambda *given: passed.append(given[3:]) or stretch(*given))
+    more_BC = torch.tensor([[8, 9, 10], [11, PAD, PAD], [12, 13, PAD]])
+    context = model.commit(model.start(prompt_BT)[0], Verdict(more_BC, torch.full_like(more_BC, PAD)))
     draft = nodes(*PARENTS)
-    context, _ = exact.start(prompt_BT)
+    counts = [4, 2, 3]  # rows of each request: its pending tokens and its root, which alone is sure
+    sure_R = torch.cat([torch.arange(count) == count - 1 for count in counts])
     with torch.inference_mode():
-        want = exact.score(context, draft).logits_BMV
-        EarlyExits.of(exact, "").guess(context, (2,), anyhow)(draft)
-        for lane, cached in zip(context.cache.lanes, context.cached, strict=True):
-            lane.rows_L2KSW[:, :, :, cached:] = 50.0
-        assert torch.equal(exact.score(context, draft).logits_BMV, want)
-        context.cache.lanes[0].rows_L2KSW[:, :, :, :5] = 50.0
-        context.memory[0] = None
-        assert not torch.equal(exact.score(context, draft).logits_BMV, want), "what is committed is read"
-
-
-@pytest.mark.parametrize("forgetful", [True, False])
-def test_a_draft_scored_before_an_exit_wrote_is_scored_again(model, prompt_BT, forgetful: bool) -> None:
-    """Else a commit would keep the rows of the exit's tree."""
-    tokens_BN = nodes(*PARENTS).tokens_BN
-    context, _ = model.start(prompt_BT)
-    with torch.inference_mode():
-        model.score(context, Draft(tokens_BN))
-        known = context.memory[0]
-        EarlyExits.of(model, "").guess(context, (2,), anyhow)(Draft(tokens_BN.flip(1)))
-        if not forgetful:
-            context.memory[0] = known  # the bug
-        model.score(context, Draft(tokens_BN))
-        last_B = torch.tensor([5, 6, 7])
-        after = model.commit(context, Verdict.of_chain(tokens_BN, torch.tensor([4, 4, 4]), last_B))
-        fresh, _ = model.start(after.tokens_BT)
-        mine, want = (one.cache.lanes[0].rows_L2KSW[..., : after.cached[0], :] for one in (after, fresh))
-    assert torch.allclose(mine, want, **CLOSE) == forgetful
-
-
-def test_a_request_that_has_left_is_not_overwritten(model, prompt_BT) -> None:
-    context, _ = model.start(prompt_BT)
-    draft, exits = nodes(*PARENTS), EarlyExits.of(model, "")
-    with torch.inference_mode():
-        want = exits.guess(context, (2,), anyhow)(draft)
-        left = select_rows(context, torch.tensor([1]))
-        guess = exits.guess(left, (2,), anyhow)
-        guess(Draft(draft.tokens_BN[1:2, :0], draft.parents_BN[1:2, :0]))
-        exits.guess(context, (2,), anyhow)(nodes(*PARENTS, seed=9))
-        said = guess(Draft(draft.tokens_BN[1:2], draft.parents_BN[1:2]))
-    torch.testing.assert_close(said, want[1:2], **CLOSE)
-
-
-@pytest.mark.parametrize(
-    "shape", [DraftShape(3), DraftShape(2, width=2), DraftShape(3, exit=3), DraftShape(0)], ids=repr
-)
-@pytest.mark.parametrize("drafter", DRAFTERS)
-def test_the_law_of_drafters_over_a_real_cache(model, drafter, shape: DraftShape) -> None:
-    check_drafter(drafter(EarlyExits.of(model, "")), model, temperature(0.7), shape, draws=4)
-
-
-@pytest.mark.parametrize("warp", [greedy(), temperature(1.0)], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("width", [1, 2])
-def test_the_last_exit_is_the_target(model, prompt_BT, width: int, warp) -> None:
-    loop = speculative(model, EarlyExit(EarlyExits.of(model, ""), 3), warp, width=width)
-    state = loop.start(prompt_BT, Noise.of([1, 2, 3]))
-    for _ in range(4):
-        state, step = loop.step(state)
-        assert ((step.tokens_BC != PAD).sum(-1) == 4).all()
+        guess = EarlyExits.of(model, "").guess(
+            context, (1, 2), lambda rows: sure_R if len(rows) == 9 else ~anyhow(rows)
+        )
+        guess(beginning(draft, 0))
+        assert passed == [(0, 1)]
+        said_BMV = guess(draft)
+    assert passed == [(0, 1), (0, 1), (1, 2)]
+    for row, exit in ((0, 1), (1, 2), (4, 2), (6, 2)):
+        want_BMV = alone(model, exit, context.tokens_BT, draft)
+        torch.testing.assert_close(said_BMV[:, row], want_BMV[:, row], **CLOSE)
 
 
 def test_shadows_are_what_exits_would_have_said(model, prompt_BT) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.build import LlamaSpec, save_folder
 from decant.models.build import untrained as untrained_llama
-from decant.models.heads.folder import ready, read, save, untrained
+from decant.models.heads.folder import read, ready, save, untrained
 from decant.models.heads.spec import HeadSpec, default_taps
 from decant.models.load import load
 from decant.types import Draft
@@ -28,9 +28,7 @@ def llama():
 def written(kind: str, folder: Path, ids=IDS):
     taps = (1, 2, -1) if kind == "eagle3" else (-1,)
     draft_vocab = 0 if ids is None else len(ids)
-    spec = HeadSpec.beside(
-        kind, "llama", llama().config, taps=taps, draft_vocab=draft_vocab, knobs=KNOBS.get(kind, {})
-    )
+    spec = HeadSpec.beside(kind, "llama", llama().config, taps=taps, draft_vocab=draft_vocab, knobs=KNOBS.get(kind, {}))
     net = untrained(spec, ids, seed=1)
     save(net, folder)
     return net

@@ -151,6 +151,25 @@ def test_what_is_taught_is_what_drafts(folder, teacher, name, wide, tmp_path, mo
                     torch.testing.assert_close(said[row, place], lessons[place][at], rtol=0, atol=2e-4)
 
 
+@pytest.mark.parametrize("name", ["ppd copies", "transfer"])
+@torch.no_grad()
+def test_the_loss_is_that_of_the_guesses(teacher, name, monkeypatch):
+    """Behind all columns: what is taught to be guessed is what is measured to be guessed."""
+    for module in ("decant.models.teacher", "decant.distill.heads.riders"):
+        monkeypatch.setattr(f"{module}.mixed_precision", lambda device: nullcontext())
+    recipe, net = replace(RECIPES[name], columns=99), net_of(teacher, name)
+    ids_BT, weights_BT = torch.cat([text(24, 1), text(24, 2)]), torch.ones(2, 24)
+    weights_BT[1, 15:] = 0
+    reading = teacher.read(ids_BT, weights_BT, net.spec.taps)
+    want = torch.zeros(())
+    for place, logits_KV in enumerate(recipe.guesses(net, reading)):
+        kept_K, _ = reading.columns(place)
+        law_KV = reading.logits_NV[kept_K].softmax(-1)
+        want = want - 0.8**place * (law_KV * logits_KV.log_softmax(-1)).sum() / DEPTH
+    columns = len(reading.columns(0)[0])
+    torch.testing.assert_close(recipe.loss(net, teacher)(ids_BT, weights_BT), want * len(reading.row_N) / columns)
+
+
 def test_a_birth_out_of_the_wrong_row_shows(folder, teacher, tmp_path, monkeypatch):
     """The comparison above has power: the classic slip is one place off."""
     right = births._slot_at

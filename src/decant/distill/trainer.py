@@ -52,6 +52,7 @@ class Settings:
     accumulate: int = 1
     save_every: int = 50
     report_every: int = 10
+    quiet: bool = False  # nothing on standard error; metrics are written all the same
 
     def __post_init__(self) -> None:
         if min(self.steps, self.accumulate, self.save_every, self.report_every) < 1:
@@ -176,6 +177,9 @@ def _resume(model: nn.Module, optimisers: list[torch.optim.Optimizer], folder: P
 @contextmanager
 def _reporter(settings: Settings, first: int, out: TextIO = sys.stderr) -> Iterator[Callable[[int, dict], None]]:
     """A bar on a terminal, plain lines elsewhere."""
+    if settings.quiet:
+        yield lambda step, row: None
+        return
     if not out.isatty():
         began = time.monotonic()
 

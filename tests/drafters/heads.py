@@ -1,0 +1,28 @@
+"""Untrained heads that are ready to draft for a toy target, whose states are as wide as its vocabulary."""
+
+import torch
+from torch.nn.functional import linear
+
+from decant.models.heads.ends import Ends
+from decant.models.heads.folder import untrained
+from decant.models.heads.medusa import Parallel
+from decant.models.heads.recurrent import Recurrent
+from decant.models.heads.spec import HeadSpec
+
+
+def toy(kind: str, vocab: int = 5, ids: tuple[int, ...] = (), seed: int = 0) -> Recurrent | Parallel:
+    """Of a kind; ids: those that it can guess, all where none are given."""
+    taps = (1, 2, -1) if kind == "eagle3" else (-1,)
+    spec = HeadSpec(
+        kind, "toy", vocab, vocab, 3, taps, 8, 2, 1, 4, len(ids), knobs={"num_heads": 3} if kind == "medusa" else {}
+    )
+    ids_V = torch.tensor(ids) if ids else None
+    net = untrained(spec, ids_V, seed).requires_grad_(False)
+    rng = torch.Generator().manual_seed(seed)
+    for weight in net.parameters():
+        if weight.dim() > 1:
+            weight.copy_(torch.randn(weight.shape, generator=rng))
+    table, out = (torch.randn(vocab, vocab, generator=rng) for _ in range(2))
+    out = out if ids_V is None else out[ids_V]
+    net.bind(Ends(table, lambda hidden: linear(hidden, out)))
+    return (Parallel if kind == "medusa" else Recurrent)(net, taps, vocab, torch.empty(0))
