@@ -1,6 +1,6 @@
 import torch
 
-from decant.numerics import ancestry, append, chain_parents, depths, normalise, take
+from decant.numerics import ancestry, append, chain_parents, depths, latest, normalise, take
 from decant.types import PAD
 
 #      root
@@ -25,6 +25,11 @@ def test_append_keeps_rows_right_padded() -> None:
 def test_append_keeps_the_order_of_a_long_row() -> None:
     rows_BT = torch.arange(300)[None]
     assert append(rows_BT, torch.tensor([[PAD, 300]])).tolist() == [list(range(301))]
+
+
+def test_latest_is_padded_in_front() -> None:
+    rows_BT = torch.tensor([[1, 2, 3, 4], [5, PAD, PAD, PAD], [6, 7, 8, PAD]])
+    assert latest(rows_BT, torch.tensor([4, 1, 3]), 3).tolist() == [[2, 3, 4], [PAD, PAD, 5], [6, 7, 8]]
 
 
 def test_normalise() -> None:

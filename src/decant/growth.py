@@ -4,6 +4,7 @@
 throws away, unless guesses are fixed: choosing by what was drawn biases what a rejection verifier lets through.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, final, runtime_checkable
@@ -27,6 +28,8 @@ class Level:
     law_BLV:   q, warped: what children are drawn from.
     coupled:   whether the target's own noise draws, which makes every guess a fixed one.
     siblings:  how children are to be drawn otherwise.
+    apart:     whether each row draws with numbers of its own: for growths in which rows compete, so that what one of
+        them draws decides how many children another gets.
     """
 
     rows_BL: Tensor
@@ -36,6 +39,7 @@ class Level:
     noise: Noise
     coupled: bool
     siblings: Siblings
+    apart: bool = False
 
     @cached_property
     def sure_BLV(self) -> Tensor:
@@ -44,9 +48,12 @@ class Level:
 
     @cached_property
     def race_BLV(self) -> Tensor:
-        """log q + Gumbel: its k largest are k draws without replacement. Rows of one depth share their numbers: a
-        verifier walks one path and meets one of them."""
-        return self.noise.gumbel(self.law_BLV, self.depth_BL, TARGET if self.coupled else "draft")
+        """log q + Gumbel: its k largest are k draws without replacement. Rows of one depth share their numbers, unless
+        they are to lie apart: a verifier walks one path and meets one of them."""
+        if self.coupled or not self.apart:
+            return self.noise.gumbel(self.law_BLV, self.depth_BL, TARGET if self.coupled else "draft")
+        law_RV, depth_R, noise = self._each_alone
+        return noise.gumbel(law_RV, depth_R, "draft").view_as(self.law_BLV)
 
     @cached_property
     def chance_BLV(self) -> Tensor:
@@ -57,11 +64,38 @@ class Level:
         certain_BL1 = (self.law_BLV > 0).sum(-1, keepdim=True) == 1
         return torch.where(certain_BL1, self.sure_BLV, self.race_BLV.softmax(-1))
 
+    @cached_property
+    def _each_alone(self) -> tuple[Tensor, Tensor, Noise]:
+        """law_RV, depth_R and noise of rows as requests of their own. What tells two rows of a request apart is their
+        place in the level, which neighbours do not move."""
+        batch, rows = self.rows_BL.shape
+        place_BL = torch.arange(rows, device=self.rows_BL.device).expand(batch, rows)
+        depth_BL = self.depth_BL.expand(batch, rows)
+        # A uniform number holds 52 bits; they make a seed.
+        seed_BL = (self.noise.uniform(depth_BL, "row", place_BL) * 2.0**52).long()
+        noise = Noise(seed_BL.flatten(), self.noise.root_B.repeat_interleave(rows))
+        return self.law_BLV.flatten(0, 1), depth_BL.flatten(), noise
+
     def children(self, width: int) -> Tensor:
-        """tokens_BLW: guesses for every row, likeliest or drawn first; PAD where q ends, and beside absent rows."""
-        width = min(width, self.law_BLV.shape[-1])
+        """tokens_BLW: guesses for every row, likeliest or drawn first; PAD where q ends, and beside absent rows.
+
+        All `width` of a row belong together: of greedy_multi siblings the last is the one that was drawn.
+        """
+        again = self.siblings == "independent" and not self.coupled
+        width = width if again else min(width, self.law_BLV.shape[-1])
         tokens_BLW = self._ranked(width) if self.coupled else self._drawn(width)
         return tokens_BLW.where((self.rows_BL != PAD)[..., None], PAD)
+
+    def children_of(self, counts: Sequence[int]) -> Tensor:
+        """`children`, so many of each row, PAD behind."""
+        width = max(counts)
+        if self.coupled or self.siblings != "greedy_multi" or min(counts) == width:
+            return self.children(width)
+        tokens_BLW = self.rows_BL.new_full((*self.rows_BL.shape, width), PAD)
+        for count in {*counts} - {0}:
+            rows = [row for row, own in enumerate(counts) if own == count]
+            tokens_BLW[:, rows, :count] = self.children(count)[:, rows]
+        return tokens_BLW
 
     def _ranked(self, width: int) -> Tensor:
         """The best of the race; where the warp leaves fewer, the likeliest of the rest: fixed guesses need no law."""
@@ -78,8 +112,7 @@ class Level:
             best_BLW, tokens_BLW = self.law_BLV.topk(width, dim=-1)
             return tokens_BLW.where(best_BLW > 0, PAD)
         if self.siblings == "independent":
-            lanes = range(width)
-            return torch.stack([self.noise.draw(self.law_BLV, self.depth_BL, _stream(lane)) for lane in lanes], -1)
+            return torch.stack([self._drawn_again(_stream(lane)) for lane in range(width)], -1)
         if self.siblings == "without_replacement":
             best_BLW, tokens_BLW = self.race_BLV.topk(width, dim=-1)
             return tokens_BLW.where(best_BLW > -torch.inf, PAD)
@@ -88,6 +121,13 @@ class Level:
         last_BL1 = self.noise.draw(rest_BLV, self.depth_BL, "draft")[..., None]
         last_BL1 = last_BL1.where(rest_BLV.sum(-1, keepdim=True) > 0, PAD)
         return torch.cat([first_BLW.where(likely_BLW > 0, PAD), last_BL1], -1)
+
+    def _drawn_again(self, stream: str) -> Tensor:
+        """One draw a row. Two rows that hold the same text, which only such draws give, must not say the same next."""
+        if self.rows_BL.shape[1] == 1:
+            return self.noise.draw(self.law_BLV, self.depth_BL, stream)
+        law_RV, depth_R, noise = self._each_alone
+        return noise.draw(law_RV, depth_R, stream).view(self.rows_BL.shape)
 
 
 @final
@@ -118,9 +158,16 @@ class Growth(Protocol):
         ...
 
     def kept(self, state: Any) -> Tensor | None:
-        """nodes_BK that stay in the end, ascending, PAD behind; with each its parent. None keeps all. Only fixed
-        guesses may be dropped."""
+        """nodes_BK that stay in the end, ascending, PAD behind; with each its parent. None keeps all. A drawn guess may
+        be dropped for what was known before it was drawn, never for what it says; an absent one always."""
         ...
+
+
+def ascending(kept_BN: Tensor) -> Tensor:
+    """nodes_BK: the indices of what is kept, ascending, PAD behind."""
+    width = int(kept_BN.sum(-1).max())  # sync: absent nodes cost a row each
+    order_BK = (~kept_BN).long().argsort(dim=1, stable=True)[:, :width]
+    return order_BK.where(kept_BN.gather(1, order_BK), PAD)
 
 
 @final
@@ -149,7 +196,7 @@ class Static:
             none_B0 = level.rows_BL.new_empty(batch, 0)
             return state, Children(none_B0, none_B0, none_B0)
         stage = self.levels[number]
-        tokens_BLW = level.children(stage.width)
+        tokens_BLW = level.children_of(stage.counts)
         count = len(stage.parents)
         if stage.whole == tokens_BLW.shape[1:].numel():
             tokens_BC = tokens_BLW.flatten(1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from decant.types import PAD
+from decant.types import PAD, Draft, Verdict
 
 
 def take(values_XV: Tensor, ids_X: Tensor) -> Tensor:
@@ -22,6 +22,12 @@ def append(rows_BT: Tensor, new_BC: Tensor) -> Tensor:
     return joined_BT.gather(1, order_BT)[:, :width]
 
 
+def latest(rows_BT: Tensor, count_B: Tensor, width: int) -> Tensor:
+    """The last `width` of the first `count_B` entries of each row, left-padded with PAD."""
+    at_BW = count_B[:, None] - width + torch.arange(width, device=rows_BT.device)
+    return rows_BT.gather(1, at_BW.clamp_min(0)).where(at_BW >= 0, PAD)
+
+
 def normalise(weights_XV: Tensor, otherwise_XV: Tensor) -> Tensor:
     """Rows scaled to sum to one; a row that is zero everywhere becomes the row of `otherwise_XV`.
 
@@ -31,15 +37,47 @@ def normalise(weights_XV: Tensor, otherwise_XV: Tensor) -> Tensor:
     return torch.where(total_X1 > 0, weights_XV / total_X1.clamp_min(torch.finfo(weights_XV.dtype).tiny), otherwise_XV)
 
 
+def chain_laws(draft: Draft, like_BMV: Tensor) -> Tensor:
+    """q_BMV of a chain: what the guess behind each row was drawn from, all of it on the guess where guesses are fixed;
+    zero behind rows where the chain has ended, the last of them always. Shape and dtype are those of `like_BMV`."""
+    real_BM = torch.nn.functional.pad(draft.tokens_BN != PAD, (0, 1))[..., None]
+    if draft.siblings == "fixed" or draft.laws_BMV is None:
+        guess_BM = torch.nn.functional.pad(draft.tokens_BN, (0, 1)).clamp_min(0)[..., None]
+        return torch.zeros_like(like_BMV).scatter(-1, guess_BM, real_BM.to(like_BMV))
+    nodes = draft.tokens_BN.shape[1]
+    laws_BMV = torch.cat([draft.laws_BMV[:, :nodes], torch.zeros_like(like_BMV[:, :1])], dim=1)
+    return laws_BMV.to(like_BMV).where(real_BM, 0)
+
+
 def chain_parents(tokens_BN: Tensor) -> Tensor:
     """The parents_BN that a chain's None stands for."""
     batch, nodes = tokens_BN.shape
     return (torch.arange(nodes, device=tokens_BN.device) - 1).expand(batch, nodes)
 
 
+def along_path(rows_BMX: Tensor, nodes_BC: Tensor) -> Tensor:
+    """rows_BCX: the row behind each committed token: the root's, then those of the accepted nodes. Row c is what the
+    target computed just before token c of a `Verdict`; beside PAD it is the root's."""
+    at_BC = torch.nn.functional.pad(nodes_BC + 1, (1, -1))
+    return rows_BMX.gather(1, at_BC[..., None].expand(-1, -1, rows_BMX.shape[-1]))
+
+
 def depths(parents_BN: Tensor) -> Tensor:
     """depth_BN of every node; a child of the root has depth 1."""
     return ancestry(parents_BN)[:, 1:].sum(-1) - 1
+
+
+def on_path(draft: Draft, verdict: Verdict) -> tuple[Tensor, Tensor, Tensor]:
+    """rank_BN: of every node among its siblings; tried_BN, bool: its parent was accepted, or is the root; kept_BN,
+    bool: it was accepted itself. An absent node has no rank that counts, and was neither."""
+    parents_BN = chain_parents(draft.tokens_BN) if draft.parents_BN is None else draft.parents_BN
+    real_BN = draft.tokens_BN != PAD
+    elder_BNN = ((parents_BN[:, None] == parents_BN[..., None]) & real_BN[:, None]).tril(-1)
+    node_N1 = torch.arange(parents_BN.shape[1], device=parents_BN.device)[:, None]
+    # PAD among accepted nodes fills up; among parents it is the root, which is always on the path.
+    kept_BN = (node_N1 == verdict.nodes_BC[:, None]).any(-1)
+    tried_BN = (parents_BN == PAD) | (parents_BN[..., None] == verdict.nodes_BC[:, None]).any(-1)
+    return elder_BNN.sum(-1), tried_BN & real_BN, kept_BN & real_BN
 
 
 def ancestry(parents_BN: Tensor) -> Tensor:

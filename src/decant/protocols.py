@@ -105,7 +105,8 @@ class FeatureHead(Protocol[State]):
         ...
 
     def guess(self, state: State) -> Callable[[Draft], Tensor]:
-        """What follows the rows of a tree that grows, logits_BMV; the state stays as it is."""
+        """What follows the newest rows of a tree that grows, logits_BLV: those that no earlier call saw. The state
+        stays as it is."""
         ...
 
     def cache_bytes(self, tokens: Sequence[int]) -> int:
@@ -136,11 +137,76 @@ class ParallelHeads(Protocol):
         ...
 
 
+class Riders(Protocol):
+    """Trained rows that a target scores beside a draft, each guessing a place further than the one it follows. They
+    are nodes whose ids lie behind the vocabulary; only a target that was `dressed` knows them.
+
+    first: the id of the first place of the first copy; then come its other places, then the next copy.
+    depth: how many places. copies: chains of them behind one node, blind to each other, of which the mean counts.
+    """
+
+    first: int
+    depth: int
+    copies: int
+
+    def dressed(self, model: Any) -> Any:
+        """The target that knows them; the weights that it had are shared."""
+        ...
+
+
+class Exits(Protocol):
+    """The target's own lower layers, any of which can be asked for the next token. They read the target's cache, and
+    write only behind what is committed, where the target writes again when it scores the draft."""
+
+    @property
+    def layers(self) -> int:
+        """Of the target: an exit is one of 1 ... layers, the last being the target itself."""
+        ...
+
+    def share(self, exit: int) -> float:
+        """What a pass up to this exit reads of the weights, as a share of a whole pass."""
+        ...
+
+    def guess(
+        self, context: object, exits: tuple[int, ...], sure: Callable[[Tensor], Tensor]
+    ) -> Callable[[Draft], Tensor]:
+        """What follows the rows of a tree that grows behind the target's `context`, logits_BMV. Each row leaves at the
+        first of `exits`, ascending, whose logits_RV are sure (bool_R), at the last in any case."""
+        ...
+
+    def shadow(self, hidden_XF: Tensor, exits: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """ids_XE and sure_XE: the token that each exit would have said, and its probability before any warp; hidden_XF:
+        the states that were tapped of those layers, as `Scores.hidden` gives them."""
+        ...
+
+
 @runtime_checkable
 class Learner(Protocol):
     """A drafter whose next request starts from what this one taught it. Optional; text never depends on it."""
 
     def warmed(self, state: Any) -> Self: ...
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """A learner whose knowledge outlives the run. Optional; text never depends on it."""
+
+    def stored(self, state: Any, room: int) -> dict[str, Tensor]:
+        """What it learnt, as plain tensors of at most `room` bytes: the least useful is left out."""
+        ...
+
+    def restored(self, tensors: dict[str, Tensor]) -> Self:
+        """This drafter, knowing what was stored. Raises BadInput for tensors that it never stored."""
+        ...
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """A drafter that can say what it expects behind the root before it drafts. Optional."""
+
+    def foreseen(self, state: Any, shape: DraftShape) -> Tensor:
+        """logits_BV, before any warp; `shape` is the draft's that comes next, which then costs no more for it."""
+        ...
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from heapq import heappop, heappush
 from typing import final
 
 from decant.types import PAD, Path
@@ -12,7 +13,7 @@ from decant.types import PAD, Path
 class Stage:
     """One level of a template.
 
-    width:    the most children of one row.
+    counts:   children of each row evaluated last.
     rows:     for each new node, which of the rows evaluated last it hangs from.
     ranks:    for each, its rank among its siblings.
     parents:  for each, the node that it hangs from; PAD: the root.
@@ -20,7 +21,7 @@ class Stage:
     whole:    rows times width where the level is all of that in order, else 0.
     """
 
-    width: int
+    counts: tuple[int, ...]
     rows: tuple[int, ...]
     ranks: tuple[int, ...]
     parents: tuple[int, ...]
@@ -41,6 +42,29 @@ def even(depth: int, width: int, budget: int | None) -> tuple[Path, ...]:
         if not level:
             break
     return tuple(paths)
+
+
+@cache
+def likeliest(chances: tuple[tuple[float, ...], ...], nodes: int) -> tuple[Path, ...]:
+    """The `nodes` paths with the largest product of chances, best first.
+
+    chances: of each level, how likely the child of each rank is the next token; none larger than the one before, so
+        that a path's parent and its elder siblings come before it.
+    Source: Chen et al. 2024, arXiv:2402.12374 (with chances that do not depend on the node their dynamic programme
+    comes down to this).
+    """
+    # worth, path, worth of the path above
+    heap: list[tuple[float, Path, float]] = [(-chances[0][0], (0,), -1.0)] if chances and chances[0] else []
+    found: list[Path] = []
+    while heap and len(found) < nodes:
+        worth, path, above = heappop(heap)
+        found.append(path)
+        younger, here, below = path[-1] + 1, chances[len(path) - 1], chances[len(path) : len(path) + 1]
+        if younger < len(here):
+            heappush(heap, (above * here[younger], (*path[:-1], younger), above))
+        if below and below[0]:
+            heappush(heap, (worth * below[0][0], (*path, 0), worth))
+    return tuple(found)
 
 
 @cache
@@ -65,7 +89,7 @@ def stages(paths: tuple[Path, ...]) -> tuple[Stage, ...]:
         in_order = [(row, rank) for row in range(len(above)) for rank in range(width)]
         found.append(
             Stage(
-                width=width,
+                counts=tuple(rows.count(row) for row in range(len(above))),
                 rows=rows,
                 ranks=ranks,
                 parents=tuple(place.get(path[:-1], PAD) for path in level),

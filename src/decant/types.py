@@ -91,6 +91,7 @@ class Draft:
     probe_BN:   true at nodes that are scored for the drafter's sake and can never be accepted; None: there are none.
         What hangs from a probe is one.
     evaluated_BN: where the drafter itself evaluated each node, PAD where it never did; None: at the node's own index.
+    own:        where one drafter adds to the draft of another: that draft, whose nodes come first.
     """
 
     tokens_BN: Tensor
@@ -99,6 +100,7 @@ class Draft:
     siblings: Siblings = "fixed"
     probe_BN: Tensor | None = None
     evaluated_BN: Tensor | None = None
+    own: "Draft | None" = None
 
     def __post_init__(self) -> None:
         batch, nodes = self.tokens_BN.shape

@@ -10,6 +10,7 @@ import pytest
 
 from decant.apps import catalog
 from decant.apps.knobs import build, knobs_of, split
+from decant.apps.wiring import wired
 from decant.errors import UnknownMethod
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,7 @@ ROOMS = {
     "constraints": catalog.CONSTRAINTS,
 }
 PARTS = [(room, part) for room, table in ROOMS.items() for part in table.values()]
+PARTS += [("decoders", part) for part in catalog.DECODERS.values()]
 PART_IDS = [f"{room}/{part.name}" for room, part in PARTS]
 
 
@@ -49,12 +51,16 @@ def test_a_row_cites_what_its_file_cites(room: str, part: catalog.Part) -> None:
 @pytest.mark.parametrize("method", catalog.METHODS.values(), ids=lambda method: method.name)
 def test_every_method_is_made_of_parts_that_exist(method: catalog.Recipe) -> None:
     if method.drafter is None:
-        assert method.name == "plain"
+        assert method.decoder in catalog.DECODERS or method.name == "plain"
         return
     assert method.needs == catalog.DRAFTERS[method.drafter].needs
     policy = split(method.policy)
     made = catalog.POLICIES[policy.name].get()
-    assert isinstance(build(policy, made, knobs_of(made)), made)
+    assert isinstance(build(policy, made, knobs_of(made), dict.fromkeys(wired(made))), made)
+
+
+def test_every_decoder_is_a_method() -> None:
+    assert {method.decoder for method in catalog.METHODS.values()} - {None} == set(catalog.DECODERS)
 
 
 def test_every_drafter_is_a_method() -> None:

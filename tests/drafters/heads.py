@@ -1,16 +1,22 @@
 """Untrained heads that are ready to draft for a toy target, whose states are as wide as its vocabulary."""
 
+from typing import Any
+
 import torch
 from torch.nn.functional import linear
 
 from decant.models.heads.ends import Ends
 from decant.models.heads.folder import untrained
+from decant.models.heads.full_context import FullContext
 from decant.models.heads.medusa import Parallel
 from decant.models.heads.recurrent import Recurrent
+from decant.models.heads.semi_autoregressive import SemiAutoregressive
 from decant.models.heads.spec import HeadSpec
 
+READY = {"medusa": Parallel, "falcon": SemiAutoregressive, "chimera": FullContext}
 
-def toy(kind: str, vocab: int = 5, ids: tuple[int, ...] = (), seed: int = 0) -> Recurrent | Parallel:
+
+def toy(kind: str, vocab: int = 5, ids: tuple[int, ...] = (), seed: int = 0) -> Any:
     """Of a kind; ids: those that it can guess, all where none are given."""
     taps = (1, 2, -1) if kind == "eagle3" else (-1,)
     spec = HeadSpec(
@@ -25,4 +31,4 @@ def toy(kind: str, vocab: int = 5, ids: tuple[int, ...] = (), seed: int = 0) -> 
     table, out = (torch.randn(vocab, vocab, generator=rng) for _ in range(2))
     out = out if ids_V is None else out[ids_V]
     net.bind(Ends(table, lambda hidden: linear(hidden, out)))
-    return (Parallel if kind == "medusa" else Recurrent)(net, taps, vocab, torch.empty(0))
+    return READY.get(kind, Recurrent)(net, taps, vocab, torch.empty(0))

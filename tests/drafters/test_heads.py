@@ -40,6 +40,11 @@ HEADS = {
     "eagle, few ids": Eagle(toy("eagle", ids=(0, 2, 3))),
     "eagle3": Eagle3(toy("eagle3")),
     "eagle3, few ids": Eagle3(toy("eagle3", ids=(1, 4))),
+    "fspad": Eagle(toy("fspad")),
+    "falcon": Eagle(toy("falcon")),
+    "falcon, few ids": Eagle(toy("falcon", ids=(0, 2, 3))),
+    "chimera": Eagle(toy("chimera")),
+    "chimera, few ids": Eagle(toy("chimera", ids=(1, 4))),
 }
 POLICIES = {
     "chain": Fixed(3),

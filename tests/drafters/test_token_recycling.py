@@ -5,7 +5,7 @@ from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.generate import generate
 from decant.decoders.speculative import Speculative
 from decant.decoders.stopping import Stopping
-from decant.drafters.token_recycling import Followers, RecyclingState, TokenRecycling, template
+from decant.drafters.token_recycling import Followers, RecyclingState, TokenRecycling
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.policies.fixed import Fixed
@@ -20,31 +20,35 @@ LM = MarkovLM.random(vocab=12, seed=0)
 NOISE = Noise.of([0])
 
 
-def test_the_template_holds_the_likeliest_paths() -> None:
-    parents, ranks, levels = template(80, 6, 8)
-    assert len(parents) == len(ranks) == 80
-    assert all(parent < node for node, parent in enumerate(parents))
-    assert [first for first, _ in levels] == [0, *(stop for _, stop in levels[:-1])]
-    assert levels[-1][1] == 80
-    assert len(levels) == 6
-    assert ranks[:8] == tuple(range(8)), "every follower of the root is worth a guess"
+def test_its_own_tree_holds_the_likeliest_paths() -> None:
+    """A table that knows everything shows the tree whole: every follower of the root is worth a guess."""
+    ids_VK = torch.arange(9).repeat(9, 1)
+    state = RecyclingState(torch.tensor([0]), Followers(ids_VK[:, :8]))
+
+    def tree(nodes: int, depth: int = 6) -> list[tuple[int, ...]]:
+        return paths(TokenRecycling(top=8, nodes=nodes).draft(state, DraftShape(depth), greedy(), NOISE, None))[0]
+
+    assert len(tree(80)) == 80
+    assert tree(80)[:8] == [(rank,) for rank in range(8)]
+    assert max(map(len, tree(80))) == 6
+    assert set(tree(10)) < set(tree(31)) < set(tree(60))
+    assert (0, 0, 0, 0) in tree(31)
+    assert tree(80, depth=1) == [(rank,) for rank in range(8)]
+    assert tree(80, depth=0) == []
 
 
-def test_a_smaller_template_is_part_of_a_larger_one() -> None:
-    def spelt(nodes: int) -> set[tuple[int, ...]]:
-        parents, ranks, _ = template(nodes, 5, 8)
-        to: list[tuple[int, ...]] = []
-        for parent, rank in zip(parents, ranks, strict=True):
-            to.append((*(to[parent] if parent != PAD else ()), rank))
-        return set(to)
+def test_a_template_counts_instead_of_its_own_tree() -> None:
+    state = RecyclingState(torch.tensor([0]), Followers(torch.arange(9).repeat(9, 1)[:, :3]))
+    template = ((2,), (0,), (2, 1), (5,), (0, 0), (2, 1, 0), (0, 3))
+    drafter = TokenRecycling(top=3, nodes=1)
 
-    assert spelt(10) < spelt(31) < spelt(60)
-    assert (0, 0, 0, 0) in spelt(31)
+    def tree(depth: int, budget: int | None = None) -> list[tuple[int, ...]]:
+        shape = DraftShape(depth, budget=budget, template=template)
+        return paths(drafter.draft(state, shape, greedy(), NOISE, None))[0]
 
-
-@pytest.mark.parametrize(("nodes", "depth", "top", "count"), [(5, 1, 3, 3), (9, 2, 1, 2), (0, 3, 3, 0), (4, 0, 3, 0)])
-def test_a_template_is_cut_by_depth_and_top(nodes: int, depth: int, top: int, count: int) -> None:
-    assert len(template(nodes, depth, top)[0]) == count
+    assert tree(3) == [(0,), (2,), (0, 0), (2, 1), (2, 1, 0)], "ranks that the table lacks are absent"
+    assert tree(2) == [(0,), (2,), (0, 0), (2, 1)]
+    assert tree(3, budget=3) == [(0,), (2,), (2, 1)], "the order of a template is the order of worth"
 
 
 def state_of(rows: dict[int, list[int]], root: int, vocab: int = 6, top: int = 2) -> RecyclingState:

@@ -8,19 +8,26 @@ import torch
 
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
+from decant.decoders.bild import BiLD
+from decant.decoders.ead import EAD
+from decant.decoders.pearl import PEARL
 from decant.decoders.speculative import Speculative
 from decant.drafters.draft_model import DraftModel
+from decant.drafters.early_exit import EarlyExit
 from decant.drafters.prompt_lookup import PromptLookup
+from decant.drafters.sorted_exits import SortedExits
 from decant.drafters.token_recycling import TokenRecycling
 from decant.noise import TARGET, Noise
 from decant.numerics import append, normalise
 from decant.policies.additive import Additive
 from decant.policies.confidence import Confidence
+from decant.policies.dynamic_exit import DynamicExit
 from decant.policies.fixed import Fixed
 from decant.samplers.chain import chain
 from decant.samplers.greedy import greedy
 from decant.samplers.temperature import temperature
 from decant.samplers.top_k import top_k
+from decant.testing.exits import MarkovExits
 from decant.testing.laws import check_decoder, check_law
 from decant.testing.markov import MarkovLM
 from decant.types import PAD, Draft, Taps, Verdict
@@ -31,6 +38,7 @@ from decant.verifiers.tree_rejection import TreeRejection
 LM = MarkovLM.random(vocab=4, seed=3)
 SMALL = LM.blurred(seed=4)
 PERVERSE = MarkovLM(-LM.logits_UVV)
+EXITS = MarkovExits.beneath(LM, layers=4)
 DRAFTERS = {
     "prompt-lookup": PromptLookup(),
     "token-recycling": TokenRecycling(top=3, nodes=9),
@@ -38,6 +46,9 @@ DRAFTERS = {
     "draft-model, drawn": DraftModel(SMALL, coupled=False),
     "the target itself": DraftModel(LM),
     "a perverse one": DraftModel(PERVERSE),
+    "early-exit": EarlyExit(EXITS, 2),
+    "early-exit, drawn": EarlyExit(EXITS, 2, coupled=False),
+    "sorted-exits, drawn": SortedExits(EXITS, "1-2-4", tau=0.6, coupled=False),
 }
 VERIFIERS = [Coupled(), Rejection(), TreeRejection()]
 POLICIES = [
@@ -47,6 +58,7 @@ POLICIES = [
     Additive(),
     Confidence(6, 0.6),
     Fixed(depth=0),
+    DynamicExit(EXITS, most=4),
 ]
 WARPS = {"T=1": temperature(1.0), "T=0.7, top 3": chain(temperature(0.7), top_k(3))}
 
@@ -57,7 +69,8 @@ def composed(drafter, verifier, policy, warp, target=LM) -> Speculative:
 
 def fits(drafter, verifier, policy) -> bool:
     """Whether such drafts are accepted by such a verifier."""
-    branches = isinstance(drafter, TokenRecycling) or (isinstance(drafter, DraftModel) and policy == POLICIES[2])
+    grows = isinstance(drafter, DraftModel | EarlyExit | SortedExits)
+    branches = isinstance(drafter, TokenRecycling) or (grows and policy == POLICIES[2])
     return verifier.trees or not branches
 
 
@@ -66,7 +79,7 @@ COMPOSITIONS = [
     pytest.param(drafter, verifier, policy, id=f"{name}, {verifier!r}, {policy!r}")
     for name, drafter in DRAFTERS.items()
     for verifier in VERIFIERS
-    for policy in (POLICIES if name == "draft-model, drawn" else POLICIES[1:3])
+    for policy in (POLICIES if name in {"draft-model, drawn", "early-exit, drawn"} else POLICIES[1:3])
     if fits(drafter, verifier, policy)
 ]
 SEEDED = [parameter for parameter in COMPOSITIONS if parameter.values[1] == Coupled()]
@@ -85,6 +98,26 @@ def test_the_same_seed_gives_the_same_text_whatever_the_drafter(drafter, verifie
     check_decoder(composed(drafter, verifier, policy, warp), plain, max_tokens=10)
 
 
+FREE = Unconstrained()
+LOOPS = [  # those of their own: PEARL always, the others where their knobs leave nothing to the small model
+    ("pearl", lambda warp: PEARL(LM, SMALL, Coupled(), warp, FREE, 3)),
+    ("pearl, one after the other", lambda warp: PEARL(LM, PERVERSE, Coupled(), warp, FREE, 4, "sequential")),
+    ("bild", lambda warp: BiLD(LM, SMALL, warp, FREE, 0.5, rollback=0.0)),
+    ("ead", lambda warp: EAD(LM, LM, warp, FREE, 1.2, window=2, dwell=1)),
+]
+
+
+@pytest.mark.parametrize("warp", [greedy(), WARPS["T=0.7, top 3"]], ids=["greedy", "T=0.7, top 3"])
+@pytest.mark.parametrize(("name", "loop"), LOOPS, ids=[name for name, _ in LOOPS])
+def test_a_loop_of_its_own_loses_nothing(name: str, loop, warp) -> None:
+    check_decoder(loop(warp), Autoregressive(LM, warp, FREE), max_tokens=10)
+
+
+@pytest.mark.parametrize("executor", ["threads", "sequential"])
+def test_overlapping_halves_follow_the_target(executor) -> None:
+    check_law(PEARL(LM, SMALL, Rejection(), WARPS["T=1"], FREE, 3, executor), LM, WARPS["T=1"])
+
+
 def test_plain_decoding_follows_the_target() -> None:
     check_law(Autoregressive(LM, WARPS["T=1"], Unconstrained()), LM, WARPS["T=1"])
 
@@ -101,6 +134,9 @@ LAW_CASES = [
     ("a perverse one", TreeRejection(), Fixed(depth=2, width=2), "T=1"),
     ("token-recycling", TreeRejection(), Fixed(depth=2), "T=1"),
     ("draft-model, drawn", Coupled(), Fixed(depth=2, width=2), "T=1"),
+    ("early-exit, drawn", Rejection(), DynamicExit(EXITS, most=4), "T=1"),
+    ("early-exit, drawn", TreeRejection(), Fixed(depth=2, width=2), "T=1"),
+    ("sorted-exits, drawn", Rejection(), Fixed(depth=2), "T=0.7, top 3"),
 ]
 
 

@@ -1,32 +1,100 @@
 """Every drafter obeys the law of drafters, and the law sees the traps of card 0.8."""
 
 from dataclasses import dataclass, field, replace
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 
+from decant.drafters.aded import Aded
 from decant.drafters.draft_model import DraftModel
+from decant.drafters.eagle import Eagle
+from decant.drafters.eagle3 import Eagle3
+from decant.drafters.early_exit import EarlyExit
+from decant.drafters.fused import Fused
+from decant.drafters.jacobi import Jacobi
+from decant.drafters.lookahead import Lookahead
+from decant.drafters.medusa import Medusa
+from decant.drafters.omnidraft import OmniDraft
+from decant.drafters.online import Online
 from decant.drafters.prompt_lookup import PromptLookup
+from decant.drafters.retrieval import Datastore, Retrieval
+from decant.drafters.shared_vocabulary import SharedVocabulary
+from decant.drafters.sorted_exits import SortedExits
+from decant.drafters.suffix import Suffix
 from decant.drafters.token_recycling import TokenRecycling
 from decant.noise import TARGET, Noise
 from decant.numerics import take
+from decant.policies.dyspec import Slots
 from decant.samplers.greedy import greedy
 from decant.samplers.temperature import temperature
 from decant.samplers.top_k import top_k
+from decant.testing.exits import MarkovExits
 from decant.testing.laws import check_drafter
 from decant.testing.markov import MarkovLM
 from decant.types import PAD, Draft, DraftShape, Taps
+from decant.vocab.bridge import Bridge
+from decant.vocab.vocabulary import Vocabulary
+from tests.drafters.heads import toy
 
 TARGET_LM = MarkovLM.random(vocab=5, seed=0)
 SMALL_LM = TARGET_LM.blurred(seed=1)
+FOREIGN_LM = MarkovLM.random(vocab=6, seed=2)
+EXITS = MarkovExits.beneath(TARGET_LM, layers=4)
+BRIDGE = Bridge.between(
+    Vocabulary([b"a", b"b", b"c", b"ab", b"ca"]), Vocabulary([b"d", b"c", b"a", b"b", b"bc", b"aa"]), (5, 6)
+)
+
+
+@dataclass(frozen=True)
+class Deaf:
+    """A tutor that learns nothing."""
+
+    model: MarkovLM = SMALL_LM
+
+    def taught(self, tokens_BT, at_BP, ids_BPK, probs_BPK):
+        return self
+
+
+DATASTORE = TemporaryDirectory()
+Datastore.of([[1, 2, 3, 4, 1, 2, 0], [0, 3, 0, 3, 1, 2, 3, 3], [2, 2, 1]]).write(DATASTORE.name)
 
 DRAFTERS = [
+    Online(Deaf()),
+    Online(Deaf(), coupled=False, top=2, most=2),
     PromptLookup(),
     PromptLookup(ngram=2, min_ngram=2),
     DraftModel(SMALL_LM),
     DraftModel(SMALL_LM, coupled=False),
+    SharedVocabulary(FOREIGN_LM, BRIDGE),
+    SharedVocabulary(FOREIGN_LM, BRIDGE, coupled=False),
+    OmniDraft(FOREIGN_LM, BRIDGE),
+    OmniDraft(FOREIGN_LM, BRIDGE, coupled=False),
+    OmniDraft(FOREIGN_LM, BRIDGE, coupled=False, starters=1),
+    Medusa(toy("medusa")),
+    Medusa(toy("medusa"), coupled=False),
+    Eagle(toy("eagle")),
+    Eagle(toy("eagle"), coupled=False),
+    Eagle3(toy("eagle3", ids=(0, 2, 3))),
+    Eagle3(toy("eagle3", ids=(0, 2, 3)), coupled=False),
+    EarlyExit(EXITS),
+    EarlyExit(EXITS, 2, coupled=False),
+    SortedExits(EXITS, "1-2-4", tau=0.6),
+    SortedExits(EXITS, "1-3", tau=0.6, coupled=False),
     TokenRecycling(),
     TokenRecycling(top=3, nodes=9),
+    Jacobi(),
+    Lookahead(),
+    Lookahead(window=1, ngram=3, guesses=2),
+    Aded(iterations=20),
+    Suffix(),
+    Suffix(longest=4, nodes=5, room=9),
+    Retrieval(DATASTORE.name),
+    Retrieval(DATASTORE.name, shortest=1, nodes=40),
+    Fused(Suffix(), DraftModel(SMALL_LM)),
+    Fused(Retrieval(DATASTORE.name, shortest=1), DraftModel(SMALL_LM, coupled=False), top=2),
+    Fused(Retrieval(DATASTORE.name, shortest=1), Lookahead(window=2, ngram=3)),
+    Fused(PromptLookup(), Jacobi()),
 ]
 SHAPES = [
     DraftShape(3),
@@ -34,13 +102,15 @@ SHAPES = [
     DraftShape(2, width=3, budget=8),
     DraftShape(3, width=2, stop_below=0.5),
     DraftShape(4, stop_below=0.5),
+    DraftShape(3, template=((0,), (1,), (0, 0), (1, 0), (0, 1), (0, 0, 0))),
+    DraftShape(3, growth=Slots(6, 0.0)),
     DraftShape(0),
 ]
 WARPS = {"greedy": greedy(), "sampled": temperature(0.7), "two tokens": top_k(2)}
 
 
 def name_of(part: object) -> str:
-    fields = ("ngram", "min_ngram", "coupled", "top", "nodes")
+    fields = ("ngram", "min_ngram", "coupled", "top", "nodes", "starters")
     return type(part).__name__ + "".join(f" {f}={getattr(part, f)}" for f in fields if hasattr(part, f))
 
 
@@ -48,8 +118,8 @@ def name_of(part: object) -> str:
 @pytest.mark.parametrize("shape", SHAPES, ids=repr)
 @pytest.mark.parametrize("drafter", DRAFTERS, ids=name_of)
 def test_drafter(drafter, shape: DraftShape, warp: str) -> None:
-    drawn = isinstance(drafter, DraftModel) and not drafter.coupled
-    shared = isinstance(drafter, TokenRecycling)
+    drawn = not getattr(drafter, "coupled", True)
+    shared = isinstance(getattr(drafter, "retriever", drafter), TokenRecycling | Aded | Suffix)
     check_drafter(drafter, TARGET_LM, WARPS[warp], shape, shared=shared, draws=20_000 if drawn else 4)
 
 
@@ -120,6 +190,29 @@ def test_the_wrapper_itself_is_right() -> None:
 def test_a_planted_bug_is_caught(mistake: str) -> None:
     with pytest.raises(AssertionError):
         check_drafter(Biased(mistake), TARGET_LM, temperature(0.7), DraftShape(3))
+
+
+@dataclass(frozen=True)
+class Probes:
+    """A drafter whose first guesses are probes, and with `mistake` only the very first."""
+
+    mistake: bool
+    inner: DraftModel = field(default_factory=lambda: DraftModel(SMALL_LM))
+
+    taps = Taps()
+    start = Biased.start
+    observe = Biased.observe
+
+    def draft(self, state, shape, warp, noise, context):
+        draft = self.inner.draft(state, shape, warp, noise, context)
+        probe_N = torch.arange(draft.tokens_BN.shape[1]) < (1 if self.mistake else 9)
+        return replace(draft, probe_BN=probe_N.expand_as(draft.tokens_BN))
+
+
+def test_a_guess_behind_a_probe_is_caught() -> None:
+    check_drafter(Probes(False), TARGET_LM, temperature(0.7), DraftShape(3), draws=4)
+    with pytest.raises(AssertionError, match="what hangs from a probe is a probe"):
+        check_drafter(Probes(True), TARGET_LM, temperature(0.7), DraftShape(3), draws=4)
 
 
 def test_a_drafter_that_uses_the_global_generator_is_caught() -> None:

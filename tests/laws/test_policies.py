@@ -6,12 +6,23 @@ import pytest
 import torch
 
 from decant.policies.additive import Additive
+from decant.policies.chains import Chains
 from decant.policies.confidence import Confidence
 from decant.policies.cost_aware import CostAware
+from decant.policies.dynamic_exit import DynamicExit
+from decant.policies.dynamic_tree import DynamicTree
+from decant.policies.dyspec import DySpec
 from decant.policies.fixed import Fixed
+from decant.policies.sequoia import Sequoia
+from decant.policies.sparse_tree import SparseTree
+from decant.policies.stochastic_beam import StochasticBeam
+from decant.policies.template import Template
+from decant.testing.exits import MarkovExits
 from decant.testing.laws import check_policy
+from decant.testing.markov import MarkovLM
 from decant.types import CostCurve, DraftShape
 
+EXITS = MarkovExits.beneath(MarkovLM.random(vocab=4, seed=0), layers=5)
 POLICIES = [
     Fixed(),
     Fixed(depth=0),
@@ -21,8 +32,20 @@ POLICIES = [
     CostAware(),
     CostAware(target_costs=CostCurve((1, 4, 8), (1.0, 1.1, 3.0)), draft_costs=CostCurve((1, 8), (0.2, 0.3))),
     CostAware(retry=2, target_costs=CostCurve((1, 2), (1.0, 9.0))),
+    Chains(),
+    DynamicTree(),
+    DySpec(),
+    Sequoia(nodes=12, depth=4, width=3),
+    Sequoia(nodes=12, target_costs=CostCurve((1, 4, 8), (1.0, 1.1, 3.0)), draft_costs=CostCurve((1, 8), (0.2, 0.3))),
+    SparseTree(nodes=12, depth=3, width=3),
+    SparseTree(nodes=12, depth=3, width=3, target_costs=CostCurve((1, 4, 8), (1.0, 1.1, 3.0))),
+    StochasticBeam(),
+    Template(),
+    Template("eagle", "fixed"),
     Confidence(),
     Confidence(depth=4, threshold=0.0),
+    DynamicExit(EXITS),
+    DynamicExit(EXITS, most=3, stride=2, target_costs=CostCurve((1, 4, 8), (1.0, 1.1, 3.0))),
 ]
 
 

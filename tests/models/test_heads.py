@@ -71,7 +71,7 @@ def chained(head: Recurrent, memory: Memory, tokens_BN: Tensor) -> Tensor:
     return [guess(Draft(tokens_BN[:, :count])) for count in range(tokens_BN.shape[1] + 1)][-1]
 
 
-RECURRENT = ["eagle", "eagle3"]
+RECURRENT = ["eagle", "eagle3", "fspad"]
 NETS = [(kind, ids) for kind in RECURRENT for ids in (None, IDS)]
 
 

@@ -17,8 +17,13 @@ from decant.types import Draft
 
 VOCAB, WIDTH = 40, 64
 IDS = torch.arange(1, VOCAB, 3)
-KNOBS = {"medusa": {"num_heads": 2, "shared": False}}
-KINDS = ["medusa", "eagle", "eagle3"]
+KNOBS = {
+    "medusa": {"num_heads": 2, "shared": False},
+    "fspad": {"gate": 4, "branch": 8},
+    "falcon": {"memory": 24},
+    "chimera": {"gram": 8},
+}
+KINDS = ["medusa", "eagle", "eagle3", "fspad", "falcon", "chimera"]
 
 
 def llama():

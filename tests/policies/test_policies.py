@@ -118,7 +118,7 @@ def test_cost_aware_counts_the_rows_of_the_whole_batch() -> None:
 
 
 def test_cost_aware_tries_again_after_a_while() -> None:
-    policy = CostAware(target_costs=STEEP, retry=3)
+    policy = CostAware(target_costs=STEEP, retry=3, lost=1.0)
     state, nothing = settled(policy, [0]), Draft.nothing(1)
     verdict = Verdict.of_chain(nothing.tokens_BN, torch.tensor([0]), torch.tensor([0]))
     depths = []
@@ -134,7 +134,7 @@ def test_a_cost_curve_is_read_between_and_behind_its_points() -> None:
     assert CostCurve((1,), (2.0,)).seconds(9) == 2.0
 
 
-@pytest.mark.parametrize("wrong", [{"most": -1}, {"memory": 0.0}, {"memory": 1.5}, {"retry": 0}])
+@pytest.mark.parametrize("wrong", [{"most": -1}, {"memory": 0.0}, {"memory": 1.5}, {"retry": 0}, {"lost": 0.0}])
 def test_cost_aware_refuses_what_it_cannot_be(wrong) -> None:
     with pytest.raises(BadInput, match="cost-aware needs"):
         CostAware(**wrong)

@@ -555,6 +555,12 @@ POLICIES: Final = _table(
         "Chen et al. 2024, arXiv:2402.12374",
     ),
     Part(
+        "sparse-tree",
+        "the tree whose size pays best, by measured acceptance of each level and rank and measured costs",
+        "policies.sparse_tree:SparseTree",
+        "Chen et al. 2024, arXiv:2405.18628",
+    ),
+    Part(
         "dynamic-tree",
         "the drafter's likeliest paths grow on, its likeliest nodes stay",
         "policies.dynamic_tree:DynamicTree",

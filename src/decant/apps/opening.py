@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, final
 
 from decant.apps.catalog import METHODS, NEEDS_DRAFT, pick
 from decant.apps.knobs import split
+from decant.models.heads.folder import kind_of
 from decant.models.load import Loaded, load
 
 
@@ -60,8 +62,13 @@ class Opening:
         )
 
     def pair(self, model: Any, draft: Any, methods: Iterable[str]) -> tuple[Loaded, Loaded | None]:
-        """Target and draft: the one given, else the one that the target's folder names, if a method needs any."""
-        target = self.target(model)
+        """Target and draft: the one given, else the one that the target's folder names, if a method needs any.
+
+        What is given may be the folder of a trained head, which the target then has.
+        """
+        target, draft = self.target(model), _plainly(draft)
+        if isinstance(draft, str) and (kind := kind_of(Path(draft).expanduser())):
+            target, draft = replace(target, heads={**target.heads, kind: draft}), None
         chosen = target.draft if draft is None else draft
         return target, self.draft(chosen) if chosen is not None and any(map(needs_draft, methods)) else None
 

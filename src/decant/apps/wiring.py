@@ -5,6 +5,7 @@ A part says what it needs by naming a field; `Wiring` has a method of that name.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, final
 
 from decant.apps.catalog import DRAFTERS, NEEDS_DRAFT, Recipe, pick
@@ -94,13 +95,14 @@ class Wiring:
         return replace(Tutor.of(self._draft()), model=self.model())
 
     def head(self) -> Any:
-        """The trained head that the target's decant.json names for this drafter."""
+        """The trained head for this drafter: the one given, else the one that the target's decant.json names."""
         kind = pick(DRAFTERS, str(self.recipe.drafter), "drafter").get().kind
-        folder = heads.find(self.host.name, kind)
+        given = self.host.heads.get(kind)
+        folder = heads.find(self.host.name, kind) if given is None else Path(given).expanduser()
         if folder is None:
             raise BadInput(
                 f"{self.recipe.name} needs a trained head and {self.host.name} names none; teach one with decant "
-                f'distill {kind} --teacher {self.host.name}, and name it in decant.json: {{"heads": {{"{kind}": "DIR"}}}}'
+                f"distill {kind} --teacher {self.host.name}, and give its folder with --draft"
             )
         network = self.host.model.network
         layers = network.config.get_text_config().num_hidden_layers

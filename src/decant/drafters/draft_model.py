@@ -55,6 +55,11 @@ class DraftModel(Generic[State]):
         """The model keeps the accepted path; what it never scored stays pending."""
         return self.model.commit(state, evaluated(draft, verdict))
 
+    def foreseen(self, state: State, shape: DraftShape) -> Tensor:
+        """logits_BV behind the root: the first pass of the draft that comes next."""
+        none_B0 = self.model.tokens(state)[:, :0]
+        return self.model.score(state, Draft(none_B0, none_B0 if shape.branches else None)).logits_BMV[:, 0]
+
     def cache_bytes(self, tokens: Sequence[int]) -> int:
         """The model's own."""
         return self.model.cache_bytes(tokens)

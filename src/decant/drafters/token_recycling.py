@@ -3,10 +3,7 @@
 Source: Luo et al. 2024, arXiv:2408.08696.
 """
 
-import heapq
 from dataclasses import dataclass, field, replace
-from functools import cache
-from itertools import pairwise
 from typing import final
 
 import torch
@@ -15,6 +12,7 @@ from torch import Tensor
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.protocols import Warp
+from decant.templates import cut, likeliest, stages
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 
@@ -53,12 +51,12 @@ class RecyclingState:
 @final
 @dataclass(frozen=True, slots=True)
 class TokenRecycling:
-    """Expand a fixed tree of ranks from a table of followers, which every forward of the target refreshes.
+    """Expand a tree of ranks from a table of followers, which every forward of the target refreshes.
 
     top:    followers kept a token.
-    nodes:  size of the tree: the likeliest paths of ranks, cut to the depth and the budget asked for. 11 nodes and the
-        root make 12 rows, 1.5 times the price of a plain token on a CPU without AMX; where `bench --costs` stays flat
-        (AMX, GPUs), 31 and more are nearly free.
+    nodes:  size of the tree, where the policy gives no template: the likeliest paths of ranks, cut to the depth and the
+        budget asked for. 11 nodes and the root make 12 rows, 1.5 times the price of a plain token on a CPU without AMX;
+        where `bench --costs` stays flat (AMX, GPUs), 31 and more are nearly free.
     learnt: the table to start from (`warmed` sets it); an empty one by default.
 
     A token that the table does not know has no children: nothing is guessed blindly. O(V top) memory, copied once a
@@ -81,9 +79,8 @@ class TokenRecycling:
     def start(self, prompt_BT: Tensor, prefill: Scores) -> RecyclingState:
         """Learn what the target thought while it read the prompt."""
         vocab = prefill.logits_BMV.shape[-1]
-        followers = self.learnt
-        if followers is None:
-            followers = Followers(prompt_BT.new_full((vocab, min(self.top, vocab)), PAD))
+        ids_VK = prompt_BT.new_full((vocab, min(self.top, vocab)), PAD) if self.learnt is None else self.learnt.ids_VK
+        followers = Followers(ids_VK.to(prompt_BT.device))
         if prefill.top_BMK is not None:
             # Beside a shorter request's last token there is PAD: the target has not read it yet.
             known_R = (prefill.top_BMK[..., 0] != PAD).flatten()
@@ -95,15 +92,20 @@ class TokenRecycling:
 
     def draft(self, state: RecyclingState, shape: DraftShape, warp: Warp, noise: Noise, context: object) -> Draft:
         """The template filled in; nodes that are absent in every request are left out."""
-        nodes = self.nodes if shape.budget is None else min(self.nodes, shape.budget)
-        parents, ranks, levels = template(nodes, shape.depth, state.followers.ids_VK.shape[1])
-        device = state.root_B.device
-        parent_N, rank_N = (torch.tensor(numbers, dtype=torch.int64, device=device) for numbers in (parents, ranks))
+        top, device = state.followers.ids_VK.shape[1], state.root_B.device
+        paths = shape.template
+        if paths is None:
+            paths = likeliest((tuple(map(_chance, range(top))),) * shape.depth, self.nodes)
+        levels = stages(cut(paths, shape.depth, shape.budget))
+        parents = [parent for level in levels for parent in level.parents]
+        parent_N = torch.tensor(parents, dtype=torch.int64, device=device)
         rows_BM = state.root_B[:, None]  # the root, then each node: row parent + 1 is the parent
-        for first, stop in levels:
-            above_BL = rows_BM[:, parent_N[first:stop] + 1]
-            found_BL = state.followers.ids_VK[above_BL.clamp_min(0), rank_N[first:stop]]
-            rows_BM = torch.cat([rows_BM, found_BL.where(above_BL != PAD, PAD)], dim=1)
+        for level in levels:
+            above_L, rank_L = (torch.tensor(numbers, device=device) for numbers in (level.parents, level.ranks))
+            above_BL = rows_BM[:, above_L + 1]
+            found_BL = state.followers.ids_VK[above_BL.clamp_min(0), rank_L.clamp_max(top - 1)]
+            known_BL = (above_BL != PAD) & (rank_L < top)  # a template may be wider than the table
+            rows_BM = torch.cat([rows_BM, found_BL.where(known_BL, PAD)], dim=1)
         tokens_BN = rows_BM[:, 1:]
         kept_N = (tokens_BN != PAD).any(0)
         place_M = torch.cat([kept_N.new_zeros(1), kept_N]).long().cumsum(0) - 1  # of row parent + 1 among kept nodes
@@ -123,28 +125,23 @@ class TokenRecycling:
         """This drafter, starting from what `state` knows."""
         return replace(self, learnt=state.followers)
 
+    def stored(self, state: RecyclingState, room: int) -> dict[str, Tensor]:
+        """The rows that are known and fit `room` bytes; low ids first, which are the commonest pieces of a text."""
+        ids_VK = state.followers.ids_VK.cpu()
+        known_R = (ids_VK[:, 0] != PAD).nonzero().squeeze(1)[: room // (4 + 4 * ids_VK.shape[1])]
+        shape = torch.tensor(ids_VK.shape, dtype=torch.int32)
+        return {"shape": shape, "tokens": known_R.int(), "followers": ids_VK[known_R].int()}
 
-@cache
-def template(nodes: int, depth: int, top: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]:
-    """The `nodes` likeliest paths of ranks, breadth first: each node's parent (PAD: the root), its rank among its
-    siblings, and the [first, stop) of every level.
-    """
-    heap: list[tuple[float, tuple[int, ...]]] = [(-_chance(0), (0,))] if nodes and depth and top else []
-    paths: list[tuple[int, ...]] = []
-    while heap and len(paths) < nodes:
-        worth, path = heapq.heappop(heap)
-        paths.append(path)
-        if path[-1] + 1 < top:
-            sibling = (*path[:-1], path[-1] + 1)
-            heapq.heappush(heap, (worth / _chance(path[-1]) * _chance(sibling[-1]), sibling))
-        if len(path) < depth:
-            heapq.heappush(heap, (worth * _chance(0), (*path, 0)))
-    paths.sort(key=lambda path: (len(path), path))
-    place = {path: node for node, path in enumerate(paths)}
-    parents = tuple(place.get(path[:-1], PAD) for path in paths)
-    deep = [0, *map(len, paths), 0]
-    levels = tuple(pairwise(node for node in range(len(paths) + 1) if deep[node] != deep[node + 1]))
-    return parents, tuple(path[-1] for path in paths), levels
+    def restored(self, tensors: dict[str, Tensor]) -> "TokenRecycling":
+        """This drafter, with the rows that were stored. Raises BadInput for tensors that are none."""
+        parts = [tensors.get(name) for name in ("shape", "tokens", "followers")]
+        shape, tokens_R, followers_RK = (torch.empty(0) if part is None else part.long() for part in parts)
+        vocab, top = shape.tolist() if len(shape) == 2 else (0, 0)
+        inside = all(len(part) == 0 or (part.min() >= PAD and part.max() < vocab) for part in (tokens_R, followers_RK))
+        if not inside or top > self.top or followers_RK.shape != (len(tokens_R), top):
+            raise BadInput("these are not stored followers of token-recycling; start with an empty store")
+        ids_VK = torch.full((vocab, top), PAD).index_copy(0, tokens_R, followers_RK)
+        return replace(self, learnt=Followers(ids_VK))
 
 
 def _chance(rank: int) -> float:

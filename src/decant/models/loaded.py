@@ -1,7 +1,7 @@
 """A model that is ready to decode, with its tokenizer and what its folder says of it."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, final
 
 import torch
@@ -33,6 +33,7 @@ class Loaded:
     draft:      the draft model that the folder's decant.json names.
     exact_note: which exactness applies, and why.
     setting:    how it was loaded: dtype, weights, device, packed linears, widened size.
+    heads:      folders of trained heads by kind, which come before those that the folder's decant.json names.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Loaded:
     draft: str | None
     exact_note: str
     setting: dict[str, Any]
+    heads: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self, text: str) -> list[int]:
         """Prompt ids, with the special tokens that the tokenizer puts in front. Text never spells a special token."""

@@ -15,17 +15,25 @@ from decant.numerics import chain_parents, depths
 from decant.types import PAD, CostCurve, Draft, DraftShape, Scores, Taps, Verdict
 
 FLAT: Final = CostCurve((1,), (1.0,))  # a pass costs the same whatever it holds
+PRIOR: Final = 0.7
+WEIGHT: Final = 2.0
+PROBE: Final = 2  # guesses of a retry
+DOUBLINGS: Final = 4
+RECENT: Final = 0.3  # weight of the last tree's size
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
     """What each request's guesses were worth lately. kept_B, tried_B: guesses, older ones discounted; idle_B: rounds
-    since the last."""
+    since the last; missed_B: retries since guesses last paid; nodes_B: the size of its trees, 0 while it gets chains.
+    """
 
     kept_B: Tensor
     tried_B: Tensor
     idle_B: Tensor
+    missed_B: Tensor
+    nodes_B: Tensor
 
     @property
     def rate_B(self) -> Tensor:
@@ -33,67 +41,90 @@ class Estimate:
         return (PRIOR * WEIGHT + self.kept_B) / (WEIGHT + self.tried_B)
 
 
-PRIOR: Final = 0.7
-WEIGHT: Final = 2.0
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class CostAware:
     """The depth k with the most tokens a second: sum over requests of (1 - a^(k+1)) / (1 - a) over
-    target(B (k + 1)) + k draft(B), where a is a request's recent rate of kept guesses and guesses count as independent.
+    target(rows) + k draft(B), where a is a request's recent rate of kept guesses and guesses count as independent. A
+    request has k + 1 rows; where its drafter makes trees of its own, as many as its trees had lately.
 
     most:   the largest depth.
     memory: how much of the evidence stays from one round to the next.
-    retry:  after so many rounds without a guess, two are tried again: guesses may have become better.
+    retry:  after so many rounds without a guess, two are tried again: guesses may have become better. Each time that
+        they have not the wait doubles, up to 16 times.
+    lost:   the share of the time that retries may cost: where a round with guesses is dear the wait is longer.
     target_costs, draft_costs: seconds of a pass by its rows; a drafter that costs nothing has no curve.
-    Raises BadInput unless most >= 0, 0 < memory <= 1 and retry >= 1.
+    Raises BadInput unless most >= 0, 0 < memory <= 1, retry >= 1 and 0 < lost <= 1.
     """
 
     most: int = 8
     memory: float = 0.9
     retry: int = 24
+    lost: float = 0.02
     target_costs: CostCurve = field(default=FLAT, repr=False)
     draft_costs: CostCurve | None = field(default=None, repr=False)
 
     taps: ClassVar[Taps] = Taps()
 
     def __post_init__(self) -> None:
-        if self.most < 0 or not 0 < self.memory <= 1 or self.retry < 1:
+        if self.most < 0 or not 0 < self.memory <= 1 or self.retry < 1 or not 0 < self.lost <= 1:
             raise BadInput(
-                f"cost-aware needs most >= 0, 0 < memory <= 1 and retry >= 1, got most {self.most}, memory "
-                f"{self.memory}, retry {self.retry}"
+                f"cost-aware needs most >= 0, 0 < memory <= 1, retry >= 1 and 0 < lost <= 1, got most {self.most}, "
+                f"memory {self.memory}, retry {self.retry}, lost {self.lost}"
             )
 
     def start(self, batch: int) -> Estimate:
         """Nothing is known; the state stays on the host, where the next shape is needed."""
-        return Estimate(*torch.zeros(3, batch))
+        return Estimate(*torch.zeros(5, batch))
 
     def shape(self, state: Estimate) -> DraftShape:
         """The best depth for the whole batch, which shares one pass."""
-        depth = max(range(self.most + 1), key=lambda depth: self._speed(depth, state.rate_B))
-        if depth == 0 and state.idle_B.max() >= self.retry:
-            depth = min(2, self.most)
+        depth = self._best(state)
+        # Half of the batch: a request that never gets a guess must not wake the others.
+        if depth == 0 and self.most and (state.idle_B - self._wait(state)).median() >= 0:
+            # A tree of a size that nobody knows could cost what a hundred rounds do not bring back.
+            return DraftShape(min(PROBE, self.most), budget=None if state.nodes_B.any() else PROBE)
         return DraftShape(depth)
 
     def observe(self, state: Estimate, draft: Draft, verdict: Verdict, scores: Scores) -> Estimate:
         """Of a path of n guesses of which k stood, k were kept out of k + 1 tried, or out of n where all stood."""
         parents_BN = chain_parents(draft.tokens_BN) if draft.parents_BN is None else draft.parents_BN
-        depth_BN = depths(parents_BN).where(draft.tokens_BN != PAD, 0)
+        real_BN = draft.tokens_BN != PAD
+        depth_BN = depths(parents_BN).where(real_BN, 0)
         offered_B = pad(depth_BN, (0, 1)).amax(-1).cpu()  # the extra column stands for "nothing"
         kept_B = verdict.accepted_B.cpu()  # sync: the next shape depends on it
+        nodes_B = real_BN.sum(-1).cpu()
         tried_B = torch.minimum(kept_B + 1, offered_B)
         some_B = offered_B > 0
         fade_B = torch.where(some_B, self.memory, 1.0)
+        in_vain = self._best(state) == 0
+        size_B = nodes_B.where(nodes_B > offered_B, 0).float()
+        usual_B = torch.where(state.nodes_B * size_B > 0, state.nodes_B.lerp(size_B, RECENT), size_B)
         return Estimate(
             state.kept_B * fade_B + kept_B,
             state.tried_B * fade_B + tried_B,
             torch.where(some_B, 0.0, state.idle_B + 1),
+            torch.where(some_B, state.missed_B + (state.idle_B > 0) if in_vain else 0.0, state.missed_B),
+            torch.where(some_B, usual_B, state.nodes_B),
         )
 
-    def _speed(self, depth: int, rate_B: Tensor) -> float:
-        """Tokens a second."""
-        a_B, batch = rate_B.clamp_max(0.999), len(rate_B)
-        tokens = float(((1 - a_B ** (depth + 1)) / (1 - a_B)).sum())
+    def _best(self, state: Estimate) -> int:
+        return max(range(self.most + 1), key=lambda depth: self._tokens(depth, state) / self._seconds(depth, state))
+
+    def _wait(self, state: Estimate) -> Tensor:
+        """wait_B in rounds without a guess."""
+        dearer = self._seconds(min(PROBE, self.most), state) / self._seconds(0, state) - 1
+        return (self.retry * 2 ** state.missed_B.clamp_max(DOUBLINGS)).clamp_min(dearer / self.lost)
+
+    def _tokens(self, depth: int, state: Estimate) -> float:
+        a_B = state.rate_B.clamp_max(0.999)
+        return float(((1 - a_B ** (depth + 1)) / (1 - a_B)).sum())
+
+    def _seconds(self, depth: int, state: Estimate) -> float:
+        """Of a round; without a guess a request is one row."""
+        batch = len(state.nodes_B)
+        if depth == 0:
+            return self.target_costs.seconds(batch)
+        rows = batch + int(state.nodes_B.clamp_min(depth).sum())
         drafting = depth * self.draft_costs.seconds(batch) if self.draft_costs else 0.0
-        return tokens / (self.target_costs.seconds(batch * (depth + 1)) + drafting)
+        return self.target_costs.seconds(rows) + drafting

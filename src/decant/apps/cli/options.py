@@ -10,7 +10,9 @@ Growth = Literal["grow", "keep"]
 Rounding = Literal["auto", "int8", "int4"]
 
 Model = Annotated[str, typer.Argument(help="A Hub id, a folder in Hugging Face format, or house:target.")]
-Draft = Annotated[str | None, typer.Option(help="Draft model; by default the one that the model's decant.json names.")]
+Draft = Annotated[
+    str | None, typer.Option(help="Draft model, or a trained head; else those that the model's decant.json names.")
+]
 Method = Annotated[str | None, typer.Option(help="How to decode: a name of `decant methods`, as name:knob=value.")]
 Methods = Annotated[str, typer.Option(help="Methods to compare, with commas between, each name:knob=value; or all.")]
 Verifier = Annotated[str | None, typer.Option(help="Who judges guesses (coupled: the same seed, the same text).")]

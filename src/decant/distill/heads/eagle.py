@@ -12,9 +12,8 @@ from typing import Any, ClassVar, Final, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import smooth_l1_loss
 
-from decant.distill.heads.lesson import cross_entropy, sized, targets
+from decant.distill.heads.lesson import cross_entropy, noisy, regression, sized, targets
 from decant.distill.trainer import Loss
 from decant.models.build import mixed_precision
 from decant.models.heads.block import angles_of
@@ -68,15 +67,12 @@ class Eagle:
             law_NV, weight_N = targets(reading, net.ids_V)
             total = law_NV.new_zeros(())
             with mixed_precision(teacher.device):
-                noisy_BTF = self._noisy(reading)
-                steps = unrolled(net, reading.ids_BT, noisy_BTF, angles)
+                steps = unrolled(net, reading.ids_BT, noisy(reading, self.noise), angles)
                 for depth, state_BTD in enumerate(islice(steps, self.unroll)):
                     kept_K, column_K = reading.columns(depth)
-                    row_K, at_K = reading.row_N[kept_K], reading.at_N[kept_K]
-                    state_KD = state_BTD[row_K, column_K]
-                    apart_KD = smooth_l1_loss(state_KD.float(), reading.final_BTD[row_K, at_K], reduction="none")
+                    state_KD = state_BTD[reading.row_N[kept_K], column_K]
                     nats = cross_entropy(law_NV[kept_K], net.logits(state_KD), weight_N[kept_K])
-                    missed = (apart_KD.mean(-1) * reading.weight_N[kept_K]).sum()
+                    missed = regression(reading, kept_K, state_KD)
                     total = total + self.decay**depth * (self.regression * missed + self.ce * nats)
             return total
 
@@ -88,11 +84,3 @@ class Eagle:
         for depth, state_BTD in enumerate(islice(unrolled(net, reading.ids_BT, reading.hidden_BTF, angles), DEPTHS)):
             kept_K, column_K = reading.columns(depth)
             yield net.logits(state_BTD[reading.row_N[kept_K], column_K])
-
-    def _noisy(self, reading: Reading) -> Tensor:
-        """Uniform noise that depends on the text alone, so that a run that resumes draws the same."""
-        if not self.noise:
-            return reading.hidden_BTF
-        rng = torch.Generator().manual_seed(int(reading.ids_BT.sum()))  # sync: the text is the seed
-        drawn_BTF = torch.rand(reading.hidden_BTF.shape, generator=rng).to(reading.hidden_BTF.device)
-        return reading.hidden_BTF + (drawn_BTF - 0.5) * self.noise * 512 / reading.ids_BT.shape[1]

@@ -1,10 +1,12 @@
 """What every recipe for a head shares: the seam, and the divergence from the teacher at the positions that count."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
 
 from decant.distill.trainer import Loss
 from decant.models.heads.spec import HeadSpec
@@ -47,6 +49,33 @@ def cross_entropy(law_KV: Tensor, logits_KV: Tensor, weight_K: Tensor) -> Tensor
     return (-(law_KV * logits_KV.float().log_softmax(-1)).sum(-1) * weight_K).sum()
 
 
+def regression(
+    reading: Reading, kept_K: Tensor, state_KD: Tensor, apart: Callable[..., Tensor] = smooth_l1_loss
+) -> Tensor:
+    """The weighted sum of how far states are apart from the teacher's last one at those positions, mean over width."""
+    true_KD = reading.final_BTD[reading.row_N[kept_K], reading.at_N[kept_K]]
+    return (apart(state_KD.float(), true_KD, reduction="none").mean(-1) * reading.weight_N[kept_K]).sum()
+
+
+def chance(ids_BT: Tensor) -> torch.Generator:
+    """It depends on the text alone, so that a run that resumes draws the same."""
+    return torch.Generator().manual_seed(int(ids_BT.sum()))  # sync: the text is the seed
+
+
+def noisy(reading: Reading, noise: float) -> Tensor:
+    """The teacher's tapped states with uniform noise, as wide as `noise` for a text of 512 tokens."""
+    if not noise:
+        return reading.hidden_BTF
+    drawn_BTF = torch.rand(reading.hidden_BTF.shape, generator=chance(reading.ids_BT)).to(reading.hidden_BTF.device)
+    return reading.hidden_BTF + (drawn_BTF - 0.5) * noise * 512 / reading.ids_BT.shape[1]
+
+
 def sized(chosen: int, otherwise: int) -> int:
     """A knob that is 0 where the teacher's own size is meant."""
     return chosen or otherwise
+
+
+def layered(spec: HeadSpec, recipe: Any) -> HeadSpec:
+    """With the layer's sizes that a recipe's knobs ask for."""
+    names = ("intermediate", "heads", "kv_heads", "head_dim")
+    return replace(spec, **{name: sized(getattr(recipe, name), getattr(spec, name)) for name in names})

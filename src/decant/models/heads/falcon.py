@@ -1,5 +1,5 @@
-"""Falcon's network: a block of states at a time. An LSTM reads, as EAGLE's layer does, the target's state of token t and
-the embedding of token t + 1 in slot t; one layer of attention makes of it the state `block` places on.
+"""Falcon's network: a block of states at a time. An LSTM reads in slot t, as EAGLE's layer does, the target's state of
+token t and the embedding of token t + 1; one layer of attention makes of it the state `block` places on.
 
 Attention is causal between blocks, not inside: a slot sees its whole block. So the slots of the last block that the
 target has read give, all at once, the states of a whole block to come, and what stands at a place of it does not depend
@@ -10,9 +10,8 @@ the last slot, wherever that is, and teaching lets blocks begin anywhere.
 Source: Gao et al. 2024, arXiv:2412.12639.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Final, final
+from collections.abc import Iterator
+from typing import ClassVar, Final, final
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +19,10 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from decant.models.fast.lean import Angles
-from decant.models.heads.block import Layer, angles_of
-from decant.models.heads.borrower import Borrower, spread
-from decant.models.heads.ends import narrowed
-from decant.models.heads.recurrent import Memory, mixed_own, rows_at, written
+from decant.models.heads.block import Layer
+from decant.models.heads.borrower import Borrower
+from decant.models.heads.recurrent import mixed_own
 from decant.models.heads.spec import HeadSpec
-from decant.types import PAD, Draft
 
 LSTM_LAYERS: Final = 2
 
@@ -78,176 +75,64 @@ class FalconNet(Borrower):
         return self.say(state_XD)
 
 
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Reach:
-    """What a text has left behind.
+def ahead(length: int, block: int, first: int = 0) -> Tensor:
+    """ahead_T: how many slots behind itself each slot sees, where a block begins at slot `first`."""
+    return block - 1 - (torch.arange(length) - first) % block
 
-    text:     slots of true states; `last_BD`: the states of the block to come, one behind the other, zeros where the
-        text is shorter than a block.
-    tail_BSD: what the LSTM said in the last block's slots. memory_BF: the LSTM's own states behind the text.
+
+def passed(net: FalconNet, tokens_BT: Tensor, hidden_BTF: Tensor, angles: Angles, ahead_T: Tensor) -> Tensor:
+    """state_BTD: slot t guesses the state `block` slots on. tokens_BT: the token after each state."""
+    x_BTD, _ = net.read(tokens_BT, hidden_BTF, net.fresh(len(tokens_BT), hidden_BTF))
+    return _attended(net, x_BTD, angles, ahead_T)
+
+
+def unrolled(net: FalconNet, ids_BT: Tensor, hidden_BTF: Tensor, angles: Angles) -> Iterator[Tensor]:
+    """state_BTD of depths 0, 1, 2 ...: column t of depth i guesses token t + 2 + i; up to a block it knows token t + 1,
+    behind that the tokens up to the block's end. As it drafts: a column's block ends at the column, and behind that it
+    feeds on itself. Columns with less than a block in front of them give zeros.
+
+    The LSTM's states are kept at every column, one step at a time: for measuring, not for teaching.
     """
-
-    text: Memory
-    tail_BSD: Tensor
-    memory_BF: Tensor
-
-
-@final
-class SemiAutoregressive:
-    """A network that is ready to draft: `protocols.FeatureHead`.
-
-    layers: of the target, that it reads. vocab: the target's.
-    """
-
-    def __init__(self, net: Any, layers: tuple[int, ...], vocab: int, like: Tensor) -> None:
-        self.net: FalconNet = net
-        self.kind: str = net.spec.kind
-        self.layers, self.vocab, self.like = layers, vocab, like
-        self.block = net.layer.block(packed=True)
-        self._angles = angles_of(net.spec, like.dtype, like.device)
-        net.lstm.flatten_parameters()
-
-    def start(self, prompt_BT: Tensor, hidden_BTF: Tensor) -> Reach:
-        """After a prompt, of whose last token the target's state is not known."""
-        net, batch, like = self.net, len(prompt_BT), self.like
-        none = like.new_empty(batch, self.block.kv_heads, 0, self.block.width)
-        length_B = torch.zeros(batch, dtype=torch.int64, device=like.device)
-        tail_BSD = like.new_zeros(batch, net.block, net.spec.hidden)
-        text = Memory(none, none, length_B, tail_BSD.flatten(1))
-        return self.follow(Reach(text, tail_BSD, net.fresh(batch, like)), prompt_BT[:, 1:], hidden_BTF)
-
-    def follow(self, state: Reach, tokens_BC: Tensor, hidden_BCF: Tensor) -> Reach:
-        """After tokens_BC more, PAD behind. hidden_BCF: the target's state of the token before each."""
-        count, size, text = tokens_BC.shape[1], self.net.block, state.text
-        if not count:
-            return state
-        new_B = (tokens_BC != PAD).sum(-1)
-        fed_BCD = narrowed(hidden_BCF, self.net.spec).to(self.like.dtype)
-        x_BCD, memory_BF = self.net.read(tokens_BC.clamp_min(0), fed_BCD, state.memory_BF, new_B)
-        slot_BC = text.length_B[:, None] + torch.arange(count, device=new_B.device)
-        _, key, value = self.block.look(x_BCD, self.at(slot_BC))
-        length_B = text.length_B + new_B
-        most = int(length_B.max())  # sync: slots are counted on the host
-        key_BKTW, value_BKTW = (
-            written(old, new, slot_BC, most)[:, :, :most]
-            for old, new in ((text.key_BKTW, key), (text.value_BKTW, value))
-        )
-        last_BS = new_B[:, None] + torch.arange(size, device=new_B.device)
-        at_BSD = last_BS[..., None].expand(-1, -1, x_BCD.shape[-1])
-        tail_BSD = torch.cat([state.tail_BSD, x_BCD], 1).gather(1, at_BSD)
-        grown = replace(text, key_BKTW=key_BKTW, value_BKTW=value_BKTW, length_B=length_B)
-        return Reach(replace(grown, last_BD=self._ahead(grown, tail_BSD)), tail_BSD, memory_BF)
-
-    def _ahead(self, text: Memory, tail_BSD: Tensor) -> Tensor:
-        """The block behind a text, flat: its last slots see all of it."""
-        size, device = self.net.block, tail_BSD.device
-        slot_BS = text.length_B[:, None] - size + torch.arange(size, device=device)
-        query, _, _ = self.block.look(tail_BSD, self.at(slot_BS.clamp_min(0)))
-        sees_B1T = torch.arange(text.key_BKTW.shape[2], device=device) < text.length_B[:, None, None]
-        mixed = self.block.mix(query, text.key_BKTW, text.value_BKTW, sees_B1T.expand(-1, size, -1))
-        return self.block.finish(mixed, tail_BSD).where((slot_BS >= 0)[..., None], 0.0).flatten(1)
-
-    def guess(self, state: Reach) -> Callable[[Draft], Tensor]:
-        """What follows the newest rows of a tree that grows, for `growing.grown`; the state itself stays as it is."""
-        return _Guess(self, state)
-
-    def cache_bytes(self, tokens: Sequence[int]) -> int:
-        """Keys and values of requests of so many tokens each, and what each request's last block left."""
-        slot = 2 * self.block.kv_heads * self.block.width
-        left = 2 * LSTM_LAYERS * self.net.memory + 2 * self.net.block * self.net.spec.hidden
-        return (sum(tokens) * slot + len(tokens) * left) * self.like.itemsize
-
-    def said(self, state_BLD: Tensor) -> Tensor:
-        """logits_BLV over the target's ids."""
-        return spread(self.net.logits(state_BLD), self.net.ids_V, self.vocab)
-
-    def at(self, slot_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin of some slots."""
-        reach = int(slot_BL.max()) + 1  # sync: the table of angles grows
-        return self._angles.at(slot_BL, reach)
+    size, (batch, length) = net.block, ids_BT.shape
+    block, each_BTS = net.layer.block(), pad(ids_BT, (0, 2 * length + size)).unfold(1, size, 1)
+    where_T = torch.arange(length, device=ids_BT.device)
+    x_BTD, memory_BTF = _stepped(net, each_BTS[:, 1 : length + 1, 0], hidden_BTF)
+    states: list[Tensor] = []
+    for place in range(size):
+        late = size - 1 - place
+        states.append(pad(_attended(net, x_BTD, angles, torch.full((length,), late)), (0, 0, late, 0))[:, :length])
+        yield states[-1]
+    text, own = block.look(x_BTD, angles.at(where_T[None], length))[1:], []
+    for first in range(0, length, size):
+        tokens_BTS = each_BTS[:, first + 2 : first + 2 + length]
+        read = (tokens_BTS.flatten(0, 1), torch.stack(states[-size:], 2).flatten(0, 1), memory_BTF.flatten(0, 1))
+        x_RSD, memory_RF = net.read(*read)
+        memory_BTF = memory_RF.view(batch, length, -1)
+        x_SBTD = x_RSD.view(batch, length, size, -1).movedim(2, 0)
+        looked = [
+            block.look(x, angles.at(where_T[None] + 1 + first + at, 2 * length + size)) for at, x in enumerate(x_SBTD)
+        ]
+        own += [(key, value) for _, key, value in looked]
+        sees_TT = where_T <= where_T[:, None]
+        for (query, _, _), x_own_BTD in zip(looked, x_SBTD, strict=True):
+            states.append(block.finish(mixed_own(query, [text, *own], sees_TT), x_own_BTD))
+            yield states[-1]
 
 
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """Rows of a draft. depth_BL: the root's is 0. path_BLS: the last ids of each, as many as a block has.
-
-    state_BLSD, memory_BLF, sees_BLT: of the last block that ended in a row's path, itself included: the states that
-    block gives, the LSTM behind it, the slots that the next one sees.
-    """
-
-    depth_BL: Tensor
-    path_BLS: Tensor
-    state_BLSD: Tensor
-    memory_BLF: Tensor
-    sees_BLT: Tensor
-
-    def at(self, above_BL: Tensor) -> "_Rows":
-        """Some of them, in that order."""
-        parts = (self.depth_BL[..., None], self.path_BLS, self.state_BLSD.flatten(2), self.memory_BLF, self.sees_BLT)
-        depth, path, state, memory, sees = (rows_at(part, above_BL) for part in parts)
-        return _Rows(depth[..., 0], path, state.unflatten(-1, self.state_BLSD.shape[2:]), memory, sees)
-
-    def with_more(self, more: "_Rows") -> "_Rows":
-        """These, then those, who may see more slots."""
-        wide = replace(self, sees_BLT=pad(self.sees_BLT, (0, more.sees_BLT.shape[-1] - self.sees_BLT.shape[-1])))
-        return _Rows(*(torch.cat([getattr(wide, name), getattr(more, name)], 1) for name in self.__slots__))
+def _attended(net: FalconNet, x_BTD: Tensor, angles: Angles, ahead_T: Tensor) -> Tensor:
+    """state_BTD of the slots of a text."""
+    block, (batch, length) = net.layer.block(), x_BTD.shape[:2]
+    where_T = torch.arange(length, device=x_BTD.device)
+    query, key, value = block.look(x_BTD, angles.at(where_T[None], length))
+    sees_TT = where_T <= (where_T + ahead_T.to(where_T.device))[:, None]
+    return block.finish(block.mix(query, key, value, sees_TT.expand(batch, -1, -1)), x_BTD)
 
 
-@final
-class _Guess:
-    """One draft. A block is run at the nodes where one ends; the others say what its next place says."""
-
-    def __init__(self, head: SemiAutoregressive, state: Reach) -> None:
-        self._head, self._size, text = head, head.net.block, state.text
-        self._length_B, self._key, self._value = text.length_B, text.key_BKTW, text.value_BKTW
-        path_B1S = text.length_B.new_zeros(len(text.length_B), 1, self._size)
-        sees_B1T = torch.arange(self._key.shape[2], device=path_B1S.device) < text.length_B[:, None, None]
-        state_B1SD = text.last_BD.unflatten(1, (self._size, -1))[:, None]
-        self._rows = _Rows(path_B1S[..., 0], path_B1S, state_B1SD, state.memory_BF[:, None], sees_B1T)
-
-    def __call__(self, tree: Draft) -> Tensor:
-        """logits_BLV of the rows that are new, at first the root's."""
-        seen = self._rows.depth_BL.shape[1] - 1
-        tokens_BL = tree.tokens_BN[:, seen:].clamp_min(0)
-        new = self._rows
-        if tokens_BL.shape[1]:
-            above_BL = torch.full_like(tokens_BL, seen) if tree.parents_BN is None else tree.parents_BN[:, seen:] + 1
-            new = self._below(tokens_BL, above_BL)
-            self._rows = self._rows.with_more(new)
-        place_BL = new.depth_BL[..., None, None] % self._size
-        at_BL1D = place_BL.expand(-1, -1, 1, new.state_BLSD.shape[-1])
-        return self._head.said(new.state_BLSD.gather(2, at_BL1D)[:, :, 0])
-
-    def _below(self, tokens_BL: Tensor, above_BL: Tensor) -> _Rows:
-        """Some nodes; above_BL: the row that each hangs from."""
-        above = self._rows.at(above_BL)
-        path_BLS = torch.cat([above.path_BLS[..., 1:], tokens_BL[..., None]], -1)
-        new = replace(above, depth_BL=above.depth_BL + 1, path_BLS=path_BLS)
-        ends_BL = new.depth_BL % self._size == 0
-        return self._run(new, ends_BL) if ends_BL.any() else new  # sync: in most levels of most drafts all or none end
-
-    def _run(self, new: _Rows, ends_BL: Tensor) -> _Rows:
-        """The blocks that end in these rows; rows where none does compute one that nobody sees."""
-        head, block, size = self._head, self._head.block, self._size
-        batch, rows = ends_BL.shape
-        read = (new.path_BLS.flatten(0, 1), new.state_BLSD.flatten(0, 1), new.memory_BLF.flatten(0, 1))
-        x_RSD, memory_RF = head.net.read(*read)
-        x_BQD = x_RSD.view(batch, rows * size, -1)
-        first_BL = self._length_B[:, None] + new.depth_BL - size
-        slot_BQ = (first_BL[..., None] + torch.arange(size, device=first_BL.device)).flatten(1).clamp_min(0)
-        query, key, value = block.look(x_BQD, head.at(slot_BQ))
-        self._key, self._value = torch.cat([self._key, key], 2), torch.cat([self._value, value], 2)
-        own_LQ = torch.eye(rows, dtype=torch.bool, device=x_BQD.device).repeat_interleave(size, 1)
-        wide_BLT = pad(new.sees_BLT, (0, self._key.shape[2] - rows * size - new.sees_BLT.shape[-1]))
-        sees_BLT = torch.cat([wide_BLT, own_LQ.expand(batch, -1, -1)], -1)
-        mixed = block.mix(query, self._key, self._value, sees_BLT.repeat_interleave(size, 1))
-        out_BLSD = block.finish(mixed, x_BQD).view(batch, rows, size, -1)
-        ends_BL1 = ends_BL[..., None]
-        return replace(
-            new,
-            state_BLSD=out_BLSD.where(ends_BL1[..., None], new.state_BLSD),
-            memory_BLF=memory_RF.view(batch, rows, -1).where(ends_BL1, new.memory_BLF),
-            sees_BLT=sees_BLT & pad(ends_BL1, (0, sees_BLT.shape[-1] - 1), "replicate") | pad(wide_BLT, (0, rows * size)),
-        )
+def _stepped(net: FalconNet, tokens_BT: Tensor, hidden_BTF: Tensor) -> tuple[Tensor, Tensor]:
+    """x_BTD and memory_BTF: what the LSTM says in every slot, and its states behind it."""
+    memory_BF, steps = net.fresh(len(tokens_BT), hidden_BTF), []
+    for at in range(tokens_BT.shape[1]):
+        x_B1D, memory_BF = net.read(tokens_BT[:, at : at + 1], hidden_BTF[:, at : at + 1], memory_BF)
+        steps.append((x_B1D[:, 0], memory_BF))
+    x, memory = zip(*steps, strict=True)
+    return torch.stack(x, 1), torch.stack(memory, 1)

@@ -7,6 +7,7 @@ from decant.testing.laws.constraint import check_constraint
 from decant.testing.laws.continuous import check_continuous
 from decant.testing.laws.decoder import check_decoder, check_law
 from decant.testing.laws.drafter import check_drafter
+from decant.testing.laws.growth import check_growth
 from decant.testing.laws.model import check_model
 from decant.testing.laws.noise import check_noise
 from decant.testing.laws.policy import check_policy
@@ -18,6 +19,7 @@ __all__ = [
     "check_continuous",
     "check_decoder",
     "check_drafter",
+    "check_growth",
     "check_law",
     "check_model",
     "check_noise",

@@ -10,6 +10,7 @@ from decant.noise import Noise
 from decant.numerics import take
 from decant.protocols import Drafter, LanguageModel, State, Warp
 from decant.testing.chi_square import assert_distributed_as
+from decant.testing.laws.growth import check_offspring
 from decant.testing.laws.paths import parents_of, paths
 from decant.types import PAD, Draft, DraftShape, join_rows, select_rows
 from decant.verifiers.coupled import Coupled
@@ -121,14 +122,18 @@ def _check_form(draft: Draft, shape: DraftShape, vocab: int) -> None:
     real_BN = tokens_BN != PAD
     assert tokens_BN.dtype == torch.int64, f"ids are int64, not {tokens_BN.dtype}"
     assert (tokens_BN[real_BN] >= 0).all(), "ids are not negative"
-    assert (tokens_BN[real_BN] < vocab).all(), "ids lie below the vocabulary's size"
+    assert (draft.guesses.tokens_BN < vocab).all(), "guesses lie below the vocabulary's size"
     assert shape.budget is None or nodes <= shape.budget, f"{nodes} nodes exceed the budget of {shape.budget}"
     assert (parents_BN < torch.arange(nodes)).all(), "parents come before children"
     assert (parents_BN >= PAD).all(), "a parent is a node, or PAD for the root"
     above_BN = torch.cat([real_BN.new_ones(len(real_BN), 1), real_BN], 1).gather(1, parents_BN + 1)
     assert (real_BN <= above_BN).all(), "an absent node has absent children"
-    said = paths(draft)
-    assert max((len(path) for row in said for path in row), default=0) <= shape.depth, "deeper than asked for"
+    said, real_BN = paths(draft.guesses), draft.guesses.tokens_BN != PAD  # probes are no guesses
+    depth = max((len(path) for row in paths(draft.guesses) for path in row), default=0)
+    assert depth <= shape.depth, "deeper than asked for"
+    if draft.probe_BN is not None:
+        above_BN = torch.cat([real_BN.new_zeros(len(real_BN), 1), draft.probe_BN], 1).gather(1, parents_BN + 1)
+        assert (above_BN <= draft.probe_BN).all(), "what hangs from a probe is a probe"
     if draft.siblings in {"without_replacement", "greedy_multi"}:
         assert all(len(set(row)) == len(row) for row in said), "siblings without replacement are distinct"
     if draft.siblings == "fixed":
@@ -137,14 +142,17 @@ def _check_form(draft: Draft, shape: DraftShape, vocab: int) -> None:
     law_BNV = draft.laws_BMV[torch.arange(len(tokens_BN))[:, None], parents_BN + 1]
     total_BN = law_BNV.sum(-1)[real_BN]
     torch.testing.assert_close(total_BN, torch.ones_like(total_BN), msg="a law that has children sums to one")
-    assert (take(law_BNV, tokens_BN)[real_BN] > 0).all(), "a guess lies inside the support of its law"
+    assert (take(law_BNV, draft.guesses.tokens_BN)[real_BN] > 0).all(), "a guess lies inside the support of its law"
 
 
 def _check_chances(drafter: Drafter[State], target: LanguageModel, warp: Warp, shape: DraftShape, draws: int) -> None:
     """Many requests with one prompt: children of the root, and of node 0 given what node 0 says, follow their law; and
     whether they are there must not depend on what they would have said (the trap of dropping unlikely guesses)."""
     noise = Noise(torch.arange(draws), torch.zeros(draws, dtype=torch.int64))
-    draft = _Round.first(drafter, target, warp, shape, PROMPTS[:1].expand(draws, -1), noise).draft()
+    draft = _Round.first(drafter, target, warp, shape, PROMPTS[:1].expand(draws, -1), noise).draft().guesses
+    if shape.growth is not None:
+        check_offspring(draft)  # whose children depend on what was drawn before
+        return
     if draft.siblings not in {"independent", "without_replacement"} or draft.laws_BMV is None:
         return
     _check_children(draft, PAD, torch.arange(draws))
