@@ -43,6 +43,12 @@ def test_normalise_lifts_the_smallest_residual() -> None:
     torch.testing.assert_close(normalise(tiny_BV, tiny_BV), torch.tensor([[0.25, 0.75]]))
 
 
+def test_normalise_lifts_what_is_below_the_smallest_normal_number() -> None:
+    """A law that is nearly certain leaves this little once its likeliest token is gone."""
+    tiny_BV = torch.tensor([[0.0, 1e-39, 3e-39]])
+    torch.testing.assert_close(normalise(tiny_BV, tiny_BV), torch.tensor([[0.0, 0.25, 0.75]]))
+
+
 def test_a_chain_is_a_tree() -> None:
     tokens_BN = torch.tensor([[5, 6, 7]])
     assert chain_parents(tokens_BN).tolist() == [[PAD, 0, 1]]

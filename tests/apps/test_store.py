@@ -1,4 +1,7 @@
+import logging
 import os
+import re
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +19,15 @@ from decant.protocols import Stored
 from decant.types import PAD
 
 PROMPT = torch.tensor([[5, 6, 7, 8, 5, 6, 7, 9]])
+
+
+@contextmanager
+def warned(caplog, pattern):
+    """A line in the log that says so."""
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="decant"):
+        yield
+    assert re.search(pattern, caplog.text), caplog.text or "nothing was said"
 
 
 def taught(drafter, target):
@@ -77,22 +89,22 @@ def spoilt(how: str, file: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "cut in its header", "empty", "a bit", "its checksum"])
-def test_a_corrupt_store_is_left_aside_and_replaced(how: str, kept: DraftStore, target) -> None:
+def test_a_corrupt_store_is_left_aside_and_replaced(how: str, kept: DraftStore, target, caplog) -> None:
     drafter = Aded()
     state = taught(drafter, target)
     kept.save(drafter, state, target)
     spoilt(how, file_of(kept))
-    with pytest.warns(UserWarning, match=r"the draft store .* is not used \(.*\); this run starts with an empty one"):
+    with warned(caplog, r"the draft store .* is not used \(.*\); this run starts with an empty one"):
         assert kept.restored(drafter, target) is drafter
     kept.save(drafter, state, target)
     assert kept.restored(drafter, target).learnt is not None
 
 
-def test_a_sound_file_of_senseless_tensors_is_left_aside(kept: DraftStore, target, monkeypatch) -> None:
+def test_a_sound_file_of_senseless_tensors_is_left_aside(kept: DraftStore, target, monkeypatch, caplog) -> None:
     drafter = Aded()
     monkeypatch.setattr(Aded, "stored", lambda self, state, room: {"pairs": torch.zeros(1, 2)})
     kept.save(drafter, None, target)
-    with pytest.warns(UserWarning, match="these are not stored trigrams"):
+    with warned(caplog, "these are not stored trigrams"):
         assert kept.restored(drafter, target) is drafter
 
 
@@ -105,12 +117,12 @@ def test_other_vocabularies_and_knobs_have_stores_of_their_own(kept: DraftStore,
     assert fingerprint(drafter, target) == fingerprint(kept.restored(drafter, target), target), "no knob was learnt"
 
 
-def test_a_file_of_another_vocabulary_is_not_read(kept: DraftStore, target, stranger) -> None:
+def test_a_file_of_another_vocabulary_is_not_read(kept: DraftStore, target, stranger, caplog) -> None:
     """Renamed by hand: the name is only a hint."""
     drafter = Aded()
     kept.save(drafter, taught(drafter, target), target)
     file_of(kept).rename(kept._path(drafter, fingerprint(drafter, stranger)))
-    with pytest.warns(UserWarning, match="it was written for another vocabulary, drafter or version"):
+    with warned(caplog, "it was written for another vocabulary, drafter or version"):
         assert kept.restored(drafter, stranger) is drafter
 
 
@@ -141,13 +153,13 @@ def test_a_killed_write_leaves_the_old_file(kept: DraftStore, target, monkeypatc
     assert list(kept.folder.iterdir()) == [file]
 
 
-def test_a_folder_that_cannot_be_written_costs_no_text(tmp_path: Path, target, monkeypatch) -> None:
+def test_a_folder_that_cannot_be_written_costs_no_text(tmp_path: Path, target, monkeypatch, caplog) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     kept, drafter = DraftStore(tmp_path), Aded()
     monkeypatch.setattr(store.os, "fsync", full)
-    with pytest.warns(UserWarning, match=r"what was learnt is not kept: .* cannot be written \(.*No space left"):
+    with warned(caplog, r"what was learnt is not kept: .* cannot be written \(.*No space left"):
         kept.save(drafter, taught(drafter, target), target)
 
 

@@ -10,8 +10,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from decant.distill.answers import Answer, Writing, read, write
+from decant.distill.heads.chimera import Chimera
 from decant.distill.heads.eagle import Eagle
 from decant.distill.heads.eagle3 import Eagle3
+from decant.distill.heads.falcon import Falcon
+from decant.distill.heads.fspad import Fspad
 from decant.distill.heads.lesson import targets
 from decant.distill.heads.measure import measure
 from decant.distill.heads.medusa import Medusa
@@ -33,6 +36,11 @@ RECIPES = {
     "eagle, few ids": Eagle(draft_vocab=9, ce=1.0),
     "eagle3, few ids": Eagle3(draft_vocab=9, unroll=2),
     "medusa, few ids": Medusa(draft_vocab=9, shared=False),
+    "fspad": Fspad(ce=1.0, unroll=2, gate=4),
+    "falcon": Falcon(ce=1.0),
+    "falcon, blocks of 3": Falcon(block=3, draft_vocab=9, ce=1.0, memory=16, glance=1.0),
+    "chimera": Chimera(unroll=2),
+    "chimera, own matrix": Chimera(shared=False, gram=8, draft_vocab=9, unroll=2),
 }
 
 

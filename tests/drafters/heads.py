@@ -27,7 +27,8 @@ def toy(kind: str, vocab: int = 5, ids: tuple[int, ...] = (), seed: int = 0) -> 
     rng = torch.Generator().manual_seed(seed)
     for weight in net.parameters():
         if weight.dim() > 1:
-            weight.copy_(torch.randn(weight.shape, generator=rng))
+            # Heads without a norm behind their layer make states large, and laws certain, which tests nothing.
+            weight.copy_(torch.randn(weight.shape, generator=rng) * (1.0 if kind in {"medusa", "eagle3"} else 0.4))
     table, out = (torch.randn(vocab, vocab, generator=rng) for _ in range(2))
     out = out if ids_V is None else out[ids_V]
     net.bind(Ends(table, lambda hidden: linear(hidden, out)))

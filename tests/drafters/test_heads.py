@@ -31,6 +31,7 @@ from decant.testing.markov import MarkovLM
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 from decant.verifiers.coupled import Coupled
 from decant.verifiers.rejection import Rejection
+from decant.verifiers.tree_rejection import TreeRejection
 from tests.drafters.heads import toy
 
 TARGET = MarkovLM.random(vocab=5, seed=0)
@@ -46,6 +47,9 @@ HEADS = {
     "chimera": Eagle(toy("chimera")),
     "chimera, few ids": Eagle(toy("chimera", ids=(1, 4))),
 }
+KINDS = [
+    ("medusa", Medusa), ("eagle", Eagle), ("eagle3", Eagle3), ("fspad", Eagle), ("falcon", Eagle), ("chimera", Eagle),
+]  # fmt: skip
 POLICIES = {
     "chain": Fixed(3),
     "template": Template("3-2-1"),
@@ -63,11 +67,18 @@ def test_nothing_is_lost(head: str, policy: str, warp: str) -> None:
     check_decoder(decoder, Autoregressive(TARGET, WARPS[warp], Unconstrained()), max_tokens=10)
 
 
-@pytest.mark.parametrize("head", ["eagle", "eagle3, few ids"])
+@pytest.mark.parametrize("head", ["eagle", "eagle3, few ids", "fspad", "falcon", "chimera"])
 def test_draws_follow_the_target_under_rejection(head: str) -> None:
     drafter = replace(HEADS[head], coupled=False)
     warp = WARPS["sampled"]
     check_law(Speculative(TARGET, drafter, Rejection(), Fixed(2), warp, Unconstrained()), TARGET, warp)
+
+
+@pytest.mark.parametrize("head", ["fspad", "falcon, few ids", "chimera"])
+def test_drawn_trees_follow_the_target(head: str) -> None:
+    drafter = replace(HEADS[head], coupled=False)
+    warp = WARPS["sampled"]
+    check_law(Speculative(TARGET, drafter, TreeRejection(), Template("2-2-1"), warp, Unconstrained()), TARGET, warp)
 
 
 def lossless(target, drafter, policy: Policy, prompts, tokens: int = 24) -> None:
@@ -94,13 +105,13 @@ def head_of(kind: str, target, ids=None):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("kind", "drafter"), [("medusa", Medusa), ("eagle", Eagle), ("eagle3", Eagle3)])
+@pytest.mark.parametrize(("kind", "drafter"), KINDS)
 def test_a_llama_says_what_it_says_alone(kind, drafter, policy, target) -> None:
     """T1, requests of different lengths together."""
     lossless(target, drafter(head_of(kind, target)), POLICIES[policy], [[1, 2, 3, 4], [5], list(range(9, 30))])
 
 
-@pytest.mark.parametrize(("kind", "drafter"), [("medusa", Medusa), ("eagle", Eagle), ("eagle3", Eagle3)])
+@pytest.mark.parametrize(("kind", "drafter"), KINDS)
 def test_after_any_round_the_head_has_read_the_targets_own_states(kind, drafter, target) -> None:
     """The memory is that of a head that reads the whole text afresh, not of what was made up while drafting."""
     part = drafter(head_of(kind, target))
@@ -118,8 +129,9 @@ def test_after_any_round_the_head_has_read_the_targets_own_states(kind, drafter,
         fresh = part.start(text_BT, whole)
         pairs = [(state, fresh)]
         if kind != "medusa":
-            assert int(state.length_B) == text_BT.shape[1] - 1
-            pairs = [(state.key_BKTW, fresh.key_BKTW), (state.last_BD, fresh.last_BD)]
+            one, two = (getattr(memory, "text", memory) for memory in (state, fresh))
+            assert int(one.length_B) == text_BT.shape[1] - 1
+            pairs = [(one.key_BKTW, two.key_BKTW), (one.last_BD, two.last_BD)]
         for one, two in pairs:
             torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
 

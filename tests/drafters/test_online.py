@@ -55,8 +55,8 @@ def test_a_lesson_is_the_targets_law_behind_what_it_kept() -> None:
 
 
 def test_only_the_last_lessons_of_a_request_are_kept() -> None:
-    everything, _ = rounds(Online(Listening(), most=9), 5)
-    some, _ = rounds(Online(Listening(), most=2), 5)
+    everything, _ = rounds(Online(Listening(), lessons=9), 5)
+    some, _ = rounds(Online(Listening(), lessons=2), 5)
     assert torch.equal(some.lessons.at_BP, everything.lessons.at_BP[:, -2:])
 
 

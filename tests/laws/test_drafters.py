@@ -61,7 +61,7 @@ Datastore.of([[1, 2, 3, 4, 1, 2, 0], [0, 3, 0, 3, 1, 2, 3, 3], [2, 2, 1]]).write
 
 DRAFTERS = [
     Online(Deaf()),
-    Online(Deaf(), coupled=False, top=2, most=2),
+    Online(Deaf(), coupled=False, top=2, lessons=2),
     PromptLookup(),
     PromptLookup(ngram=2, min_ngram=2),
     DraftModel(SMALL_LM),
@@ -77,6 +77,11 @@ DRAFTERS = [
     Eagle(toy("eagle"), coupled=False),
     Eagle3(toy("eagle3", ids=(0, 2, 3))),
     Eagle3(toy("eagle3", ids=(0, 2, 3)), coupled=False),
+    Eagle(toy("fspad")),
+    Eagle(toy("falcon")),
+    Eagle(toy("falcon"), coupled=False),
+    Eagle(toy("chimera")),
+    Eagle(toy("chimera"), coupled=False),
     EarlyExit(EXITS),
     EarlyExit(EXITS, 2, coupled=False),
     SortedExits(EXITS, "1-2-4", tau=0.6),

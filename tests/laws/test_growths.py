@@ -24,9 +24,9 @@ GROWTHS = [
     (Reranked(3, 8), DynamicTree(depth=3, width=3, budget=8).shape(None)),
     (Reranked(1, 2), DynamicTree(depth=3, width=1, budget=2).shape(None)),
     (Reranked(9, 20), DynamicTree(depth=2, width=9, budget=20).shape(None)),
-    (Slots(8, 0.0), DySpec(nodes=8, threshold=0.0, depth=3).shape(None)),
-    (Slots(12, 1 / 12), DySpec(nodes=12, depth=4).shape(None)),
-    (Slots(1, 0.5), DySpec(nodes=1, threshold=0.5).shape(None)),
+    (Slots(8, 0.0), DySpec(budget=8, threshold=0.0, depth=3).shape(None)),
+    (Slots(12, 1 / 12), DySpec(budget=12, depth=4).shape(None)),
+    (Slots(1, 0.5), DySpec(budget=1, threshold=0.5).shape(None)),
     (Beams(3), StochasticBeam(width=3, depth=3).shape(None)),
     (Beams(7), StochasticBeam(width=7, depth=2).shape(None)),
     (Beams(1), StochasticBeam(width=1, depth=4).shape(None)),
@@ -92,7 +92,7 @@ class Spoilt:
         return Children(new.tokens_BC.masked_fill(gone_BC, PAD), new.parents_BC, next_BE)
 
 
-SHAPE = DySpec(nodes=8, threshold=0.0, depth=3).shape(None)
+SHAPE = DySpec(budget=8, threshold=0.0, depth=3).shape(None)
 MISTAKES = {
     "looks at its neighbour": "neighbours",
     "tries likely draws first": "not the law that was promised",

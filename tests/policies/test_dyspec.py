@@ -64,11 +64,11 @@ def order_of(draft: Draft, request: int) -> dict[tuple[int, ...], list[int]]:
     return children
 
 
-@pytest.mark.parametrize("nodes", [1, 3, 6, 10])
+@pytest.mark.parametrize("budget", [1, 3, 6, 10])
 def test_it_is_the_heap(nodes: int) -> None:
     """The tree of all paths tells what every node would have said next; the heap finds the smaller tree in it."""
-    large = drafted(DySpec(nodes=84, threshold=0.0, depth=3).shape(None), 40)
-    small = drafted(DySpec(nodes=nodes, threshold=0.0, depth=3).shape(None), 40)
+    large = drafted(DySpec(budget=84, threshold=0.0, depth=3).shape(None), 40)
+    small = drafted(DySpec(budget=nodes, threshold=0.0, depth=3).shape(None), 40)
     found = 0
     for request in range(40):
         said, mine = order_of(large, request), order_of(small, request)
@@ -85,14 +85,14 @@ def test_it_is_the_heap(nodes: int) -> None:
 
 def test_a_tree_has_as_many_nodes_as_asked() -> None:
     for nodes in (1, 4, 9, 20):
-        draft = drafted(DySpec(nodes=nodes, threshold=0.0, depth=3).shape(None), 6)
+        draft = drafted(DySpec(budget=nodes, threshold=0.0, depth=3).shape(None), 6)
         assert (draft.tokens_BN != PAD).sum(-1).tolist() == [nodes] * 6
 
 
 @pytest.mark.parametrize("least", [0.5, 0.2, 0.05])
 def test_the_threshold_bounds_every_slot(least: float) -> None:
     """What the slots of a tree are worth, by its own draws, is above the threshold; and no slot beside it is."""
-    draft = drafted(DySpec(nodes=64, threshold=least, depth=3).shape(None), 20)
+    draft = drafted(DySpec(budget=64, threshold=least, depth=3).shape(None), 20)
     for request in range(20):
         tree, worths = popped(order_of(draft, request), 64, least, 3)
         assert set(tree) == set(paths(draft)[request])
@@ -131,7 +131,7 @@ def test_nothing_is_drafted_to_no_depth() -> None:
     assert drafted(DySpec(depth=0).shape(None), 2).tokens_BN.shape == (2, 0)
 
 
-@pytest.mark.parametrize("knobs", [{"nodes": 0}, {"depth": -1}, {"threshold": 1.0}, {"threshold": -0.1}])
+@pytest.mark.parametrize("knobs", [{"budget": 0}, {"depth": -1}, {"threshold": 1.0}, {"threshold": -0.1}])
 def test_messages(knobs: dict) -> None:
-    with pytest.raises(BadInput, match=r"dyspec needs nodes >= 1, depth >= 0 and a threshold in \[0, 1\), got "):
+    with pytest.raises(BadInput, match=r"dyspec needs budget >= 1, depth >= 0 and a threshold in \[0, 1\), got "):
         DySpec(**knobs)

@@ -61,7 +61,7 @@ def every_tree(nodes: int, width: int) -> frozenset[frozenset[Path]]:
 
 
 @pytest.mark.parametrize("chances", CHANCES)
-@pytest.mark.parametrize("nodes", range(1, 8))
+@pytest.mark.parametrize("budget", range(1, 8))
 def test_the_likeliest_paths_are_the_programme_and_the_best_of_all_trees(nodes: int, chances) -> None:
     """nodes counts the root, as the paper does."""
     for depth in (2, 3, 5):
@@ -97,7 +97,7 @@ def known(policy: Sequoia, rates: list[list[float]]) -> Ranks:
 
 def test_the_tree_has_the_least_seconds_a_token() -> None:
     target, draft = CostCurve((1, 8, 64), (1.0, 1.1, 4.0)), CostCurve((1, 8), (0.05, 0.08))
-    policy = Sequoia(nodes=14, depth=5, width=4, target_costs=target, draft_costs=draft)
+    policy = Sequoia(budget=14, depth=5, width=4, target_costs=target, draft_costs=draft)
     chances = (0.6, 0.2, 0.1, 0.04)
 
     def price(paths: tuple[Path, ...], batch: int) -> float:
@@ -116,7 +116,7 @@ def test_the_tree_has_the_least_seconds_a_token() -> None:
 
 def test_dear_rows_make_small_trees_and_dear_drafts_shallow_ones() -> None:
     def size(batch: int = 1, rates: tuple[float, ...] = (0.6, 0.2, 0.1), **costs: CostCurve) -> DraftShape:
-        policy = Sequoia(nodes=30, depth=6, width=3, **costs)
+        policy = Sequoia(budget=30, depth=6, width=3, **costs)
         return policy.shape(known(policy, [list(rates)] * batch))
 
     free = size()
@@ -138,7 +138,7 @@ def test_it_counts_the_rank_that_was_kept_on_every_node_of_the_path() -> None:
     tokens_BN = torch.tensor([[1, 2, 3, 4, 5]] * 3 + [[1, PAD, 3, PAD, PAD]])
     parents_BN = torch.tensor([[PAD, PAD, 0, 0, 1]] * 4)
     state = after(
-        Draft(tokens_BN, parents_BN), [[0, 3], [1, PAD], [PAD, PAD], [0, 2]], Sequoia(nodes=5, width=3, depth=2)
+        Draft(tokens_BN, parents_BN), [[0, 3], [1, PAD], [PAD, PAD], [0, 2]], Sequoia(budget=5, width=3, depth=2)
     )
     assert state.kept_BK.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0], [2, 0, 0]]
     assert state.tried_BK.tolist() == [[2, 2, 0], [2, 1, 0], [1, 1, 0], [2, 0, 0]]
@@ -160,7 +160,7 @@ def test_a_round_without_a_guess_teaches_and_forgets_nothing() -> None:
 
 
 def test_a_younger_child_is_worth_no_more_than_its_elder() -> None:
-    policy = Sequoia(nodes=3, depth=3, width=2)
+    policy = Sequoia(budget=3, depth=3, width=2)
     shape = policy.shape(known(policy, [[0.1, 0.9]]))
     assert shape.template == policy.shape(known(policy, [[0.1, 0.1]])).template
 
@@ -169,7 +169,7 @@ def test_it_learns_which_ranks_are_kept() -> None:
     """With a perfect draft only first children are kept: the tree becomes a chain."""
     target = MarkovLM.random(vocab=6, seed=0)
     flat_to_eight = CostCurve((1, 8, 64), (1.0, 1.0, 8.0))
-    policy = Sequoia(nodes=20, depth=8, width=4, target_costs=flat_to_eight)
+    policy = Sequoia(budget=20, depth=8, width=4, target_costs=flat_to_eight)
     decoder = Speculative(target, DraftModel(target), Coupled(), policy, temperature(1.0), Unconstrained())
     state = decoder.start(torch.tensor([[0, 1]]), Noise.of([1]))
     first = policy.shape(state.pacing).template or ()
@@ -197,7 +197,7 @@ def test_draws_follow_the_target() -> None:
     check_law(Speculative(target, drafter, TreeRejection(), Sequoia(8, 3, 3), warp, Unconstrained()), target, warp)
 
 
-@pytest.mark.parametrize("knobs", [{"nodes": 0}, {"depth": 0}, {"width": 0}, {"memory": 0.0}, {"memory": 1.1}])
+@pytest.mark.parametrize("knobs", [{"budget": 0}, {"depth": 0}, {"width": 0}, {"memory": 0.0}, {"memory": 1.1}])
 def test_messages(knobs: dict) -> None:
-    with pytest.raises(BadInput, match="sequoia needs nodes, depth and width >= 1 and 0 < memory <= 1, got nodes"):
+    with pytest.raises(BadInput, match="sequoia needs budget, depth and width >= 1 and 0 < memory <= 1, got budget"):
         Sequoia(**knobs)

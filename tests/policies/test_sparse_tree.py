@@ -32,7 +32,7 @@ CHANCES = [[0.7, 0.2, 0.04], [0.4, 0.2, 0.1], [0.1, 0.06, 0.02]]
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("riders", [0, 6])
 def test_the_size_is_the_one_with_the_most_tokens_a_second(batch: int, riders: int) -> None:
-    policy = SparseTree(nodes=20, depth=3, width=3, target_costs=STEEP)
+    policy = SparseTree(budget=20, depth=3, width=3, target_costs=STEEP)
     template = policy.shape(known(policy, CHANCES, batch, riders)).template
     assert template is not None
 
@@ -46,16 +46,16 @@ def test_the_size_is_the_one_with_the_most_tokens_a_second(batch: int, riders: i
 
 
 def test_free_rows_are_all_taken_and_riders_make_room_cheap() -> None:
-    policy = SparseTree(nodes=20, depth=3, width=3)
+    policy = SparseTree(budget=20, depth=3, width=3)
     assert len(policy.shape(known(policy, CHANCES)).template or ()) == 20
-    bend = SparseTree(nodes=20, depth=3, width=3, target_costs=CostCurve((1, 8, 64), (1.0, 1.0, 8.0)))
+    bend = SparseTree(budget=20, depth=3, width=3, target_costs=CostCurve((1, 8, 64), (1.0, 1.0, 8.0)))
     sizes = [len(bend.shape(known(bend, CHANCES, riders=riders)).template or ()) for riders in (0, 4)]
     assert sizes == [7, 3], "up to the bend, riders and root included"
 
 
 def test_levels_are_counted_apart() -> None:
     """The root's second child was kept, then that child's first."""
-    policy = SparseTree(nodes=6, depth=2, width=2)
+    policy = SparseTree(budget=6, depth=2, width=2)
     draft = Draft(torch.tensor([[1, 2, 3, 4, 5, PAD]]), torch.tensor([[PAD, PAD, 0, 1, 1, 1]]))
     verdict = Verdict.of_path(draft.tokens_BN, torch.tensor([[1, 3]]), torch.tensor([0]))
     state = policy.observe(policy.start(1), draft, verdict, Scores(torch.zeros(1, 7, 2)))
@@ -65,7 +65,7 @@ def test_levels_are_counted_apart() -> None:
 
 
 def test_what_lies_outside_the_tables_is_not_counted() -> None:
-    policy = SparseTree(nodes=6, depth=1, width=1)
+    policy = SparseTree(budget=6, depth=1, width=1)
     draft = Draft(torch.tensor([[1, 2, 3]]), torch.tensor([[PAD, PAD, 0]]))
     verdict = Verdict.of_path(draft.tokens_BN, torch.tensor([[0, 2]]), torch.tensor([0]))
     state = policy.observe(policy.start(1), draft, verdict, Scores(torch.zeros(1, 4, 2)))
@@ -83,7 +83,7 @@ def test_the_text_follows_the_target(drafter: str, verifier) -> None:
     check_law(Speculative(target, guesser, verifier, SparseTree(8, 3, 3), warp, Unconstrained()), target, warp)
 
 
-@pytest.mark.parametrize("knobs", [{"nodes": 0}, {"depth": 0}, {"width": 0}, {"memory": 0.0}, {"memory": 1.1}])
+@pytest.mark.parametrize("knobs", [{"budget": 0}, {"depth": 0}, {"width": 0}, {"memory": 0.0}, {"memory": 1.1}])
 def test_messages(knobs: dict) -> None:
-    with pytest.raises(BadInput, match="sparse-tree needs nodes, depth and width >= 1 and 0 < memory <= 1, got nodes"):
+    with pytest.raises(BadInput, match="sparse-tree needs budget, depth and width >= 1 and 0 < memory <= 1, got budget"):
         SparseTree(**knobs)

@@ -689,8 +689,9 @@ def pick(table: Mapping[str, Row], name: str, role: str) -> Row:
     """The row called `name`, or UnknownMethod with the nearest ones."""
     if name in table:
         return table[name]
-    near = get_close_matches(name.replace("_", "-"), table, n=3) or sorted(table)
-    raise UnknownMethod(f"no {role} is called {name!r}; did you mean {' or '.join(near)}?")
+    near = get_close_matches(name.replace("_", "-"), table, n=3)
+    said = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(table))}"
+    raise UnknownMethod(f"no {role} is called {name!r}; {said}")
 
 
 def knobs_for(recipe: Recipe, policy: str | None = None) -> tuple[Kinds, Kinds]:

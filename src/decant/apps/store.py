@@ -6,9 +6,9 @@ one that is not what it should be is left aside and replaced at the next save.
 
 import hashlib
 import json
+import logging
 import os
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar, final
@@ -23,6 +23,7 @@ from decant.errors import BadInput
 from decant.models.load import Loaded
 from decant.protocols import Stored
 
+LOG = logging.getLogger(__name__)
 FORMAT: Final = "1"
 PARTIAL: Final = ".partial"
 HEADER: Final = 4096  # bytes of a file beside its tensors, at most
@@ -61,9 +62,8 @@ class DraftStore:
         try:
             return drafter.restored(_read(path, asked))
         except (OSError, SafetensorError, BadInput, ValueError, KeyError) as error:
-            warnings.warn(
-                f"the draft store {path} is not used ({error}); this run starts with an empty one and replaces it",
-                stacklevel=2,
+            LOG.warning(
+                "the draft store %s is not used (%s); this run starts with an empty one and replaces it", path, error
             )
             return drafter
 
@@ -83,7 +83,7 @@ class DraftStore:
             _write(path, tensors, said)
             self._shrink(path)
         except (OSError, SafetensorError) as error:
-            warnings.warn(f"what was learnt is not kept: {path} cannot be written ({error})", stacklevel=2)
+            LOG.warning("what was learnt is not kept: %s cannot be written (%s)", path, error)
 
     def _path(self, drafter: object, asked: str) -> Path:
         return self.folder / f"{type(drafter).__name__.lower()}-{asked[:16]}.safetensors"

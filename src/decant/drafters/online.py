@@ -68,7 +68,7 @@ class Lessons:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class OnlineState:
-    """context: the draft model's; length_B: tokens of each text; lessons: of this request, the last `most`."""
+    """context: the draft model's; length_B: tokens of each text; lessons: of this request, the last few."""
 
     context: Any
     length_B: Tensor
@@ -93,18 +93,18 @@ class Online:
     """`draft-model`, whose model is taught between requests.
 
     top:  ids of the target's distribution that a lesson keeps: 12 bytes each.
-    most: lessons of a request; the last count.
-    Raises BadInput for a top or most below 1.
+    lessons: kept of a request; the last count.
+    Raises BadInput for a top or lessons below 1.
     """
 
     tutor: Tutor
     coupled: bool = True
     top: int = 32
-    most: int = 256
+    lessons: int = 256
 
     def __post_init__(self) -> None:
-        if self.top < 1 or self.most < 1:
-            raise BadInput(f"online needs top >= 1 and most >= 1, got top {self.top}, most {self.most}")
+        if self.top < 1 or self.lessons < 1:
+            raise BadInput(f"online needs top >= 1 and lessons >= 1, got top {self.top}, lessons {self.lessons}")
 
     @property
     def taps(self) -> Taps:
@@ -130,9 +130,9 @@ class Online:
         logits_BV = scores.logits_BMV[torch.arange(len(kept_B), device=kept_B.device), end_B1.squeeze(1) + 1]
         probs_BK, ids_BK = logits_BV.float().softmax(-1).topk(state.lessons.ids_BPK.shape[2], dim=-1)
         lessons = Lessons(
-            torch.cat([state.lessons.at_BP, (state.length_B + kept_B)[:, None]], 1)[:, -self.most :],
-            torch.cat([state.lessons.ids_BPK, ids_BK[:, None]], 1)[:, -self.most :],
-            torch.cat([state.lessons.probs_BPK, probs_BK[:, None]], 1)[:, -self.most :],
+            torch.cat([state.lessons.at_BP, (state.length_B + kept_B)[:, None]], 1)[:, -self.lessons :],
+            torch.cat([state.lessons.ids_BPK, ids_BK[:, None]], 1)[:, -self.lessons :],
+            torch.cat([state.lessons.probs_BPK, probs_BK[:, None]], 1)[:, -self.lessons :],
         )
         context = self.tutor.model.commit(state.context, evaluated(draft, verdict))
         return OnlineState(context, state.length_B + verdict.committed_B, lessons)

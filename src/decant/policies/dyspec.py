@@ -21,23 +21,23 @@ from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 @final
 @dataclass(frozen=True, slots=True)
 class DySpec:
-    """The `nodes` slots of the largest worth, down to `depth` levels and to the worth `threshold`, every time.
+    """The `budget` slots of the largest worth, down to `depth` levels and to the worth `threshold`, every time.
 
-    threshold: slots worth no more stay empty; None: 1 / nodes. The lower, the more slots the drafter looks at before
+    threshold: slots worth no more stay empty; None: 1 / budget. The lower, the more slots the drafter looks at before
         the best are chosen: at 0 this is the paper's heap; it is asked once a level all the same.
-    Raises BadInput unless nodes >= 1, depth >= 0 and the threshold lies in [0, 1).
+    Raises BadInput unless budget >= 1, depth >= 0 and the threshold lies in [0, 1).
     """
 
-    nodes: int = 32
+    budget: int = 32
     threshold: float | None = None
     depth: int = 8
 
     taps: ClassVar[Taps] = Taps()
 
     def __post_init__(self) -> None:
-        if self.nodes < 1 or self.depth < 0 or not 0 <= (self.threshold or 0.0) < 1:
+        if self.budget < 1 or self.depth < 0 or not 0 <= (self.threshold or 0.0) < 1:
             raise BadInput(
-                f"dyspec needs nodes >= 1, depth >= 0 and a threshold in [0, 1), got nodes {self.nodes}, depth "
+                f"dyspec needs budget >= 1, depth >= 0 and a threshold in [0, 1), got budget {self.budget}, depth "
                 f"{self.depth}, threshold {self.threshold}"
             )
 
@@ -46,8 +46,8 @@ class DySpec:
 
     def shape(self, state: None) -> DraftShape:
         """The same rule of growth."""
-        growth = Slots(self.nodes, 1 / self.nodes if self.threshold is None else self.threshold)
-        return DraftShape(self.depth, self.nodes, self.nodes, growth=growth, siblings="without_replacement")
+        growth = Slots(self.budget, 1 / self.budget if self.threshold is None else self.threshold)
+        return DraftShape(self.depth, self.budget, self.budget, growth=growth, siblings="without_replacement")
 
     def observe(self, state: None, draft: Draft, verdict: Verdict, scores: Scores) -> None:
         """Nothing to remember."""

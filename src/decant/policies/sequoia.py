@@ -36,15 +36,15 @@ class Ranks:
 @final
 @dataclass(frozen=True, slots=True)
 class Sequoia:
-    """Of all trees of up to `nodes` nodes, `depth` levels and `width` children the one with the least
+    """Of all trees of up to `budget` nodes, `depth` levels and `width` children the one with the least
     (drafting + target(rows)) / tokens, over the whole batch, which shares one pass. At least one node.
 
     memory: how much of the evidence stays from one round to the next.
     target_costs, draft_costs: seconds of a pass by its rows; a drafter that costs nothing has no curve.
-    Raises BadInput unless nodes, depth and width are above 0 and 0 < memory <= 1.
+    Raises BadInput unless budget, depth and width are above 0 and 0 < memory <= 1.
     """
 
-    nodes: int = 48
+    budget: int = 48
     depth: int = 8
     width: int = 8
     memory: float = 0.95
@@ -54,9 +54,9 @@ class Sequoia:
     taps: ClassVar[Taps] = Taps()
 
     def __post_init__(self) -> None:
-        if min(self.nodes, self.depth, self.width) < 1 or not 0 < self.memory <= 1:
+        if min(self.budget, self.depth, self.width) < 1 or not 0 < self.memory <= 1:
             raise BadInput(
-                f"sequoia needs nodes, depth and width >= 1 and 0 < memory <= 1, got nodes {self.nodes}, depth "
+                f"sequoia needs budget, depth and width >= 1 and 0 < memory <= 1, got budget {self.budget}, depth "
                 f"{self.depth}, width {self.width}, memory {self.memory}"
             )
 
@@ -91,7 +91,7 @@ def _best(policy: Sequoia, chances: tuple[float, ...], batch: int) -> tuple[Path
     """The tree of the most tokens a second where the child of a rank has this chance. O(depth^2 nodes)."""
     best: tuple[float, tuple[Path, ...]] | None = None
     for depth in range(1, policy.depth + 1):
-        paths = likeliest((chances,) * depth, policy.nodes)
+        paths = likeliest((chances,) * depth, policy.budget)
         tokens, rows = 1.0, [0] * depth  # rows: nodes with children on each level, the root first
         for count, path in enumerate(paths, 1):
             tokens += prod(chances[rank] for rank in path)

@@ -45,15 +45,15 @@ class Levels:
 @final
 @dataclass(frozen=True, slots=True)
 class SparseTree:
-    """Of the likeliest `nodes` nodes of `depth` levels and `width` children as many as give the most tokens a second,
+    """Of the likeliest `budget` nodes of `depth` levels and `width` children as many as give the most tokens a second,
     over the whole batch, which shares one pass. At least one.
 
     memory: how much of the evidence stays from one round to the next.
-    target_costs: seconds of a pass by its rows. Raises BadInput unless nodes, depth and width are above 0 and
+    target_costs: seconds of a pass by its rows. Raises BadInput unless budget, depth and width are above 0 and
         0 < memory <= 1.
     """
 
-    nodes: int = 48
+    budget: int = 48
     depth: int = 4
     width: int = 8
     memory: float = 0.95
@@ -62,9 +62,9 @@ class SparseTree:
     taps: ClassVar[Taps] = Taps()
 
     def __post_init__(self) -> None:
-        if min(self.nodes, self.depth, self.width) < 1 or not 0 < self.memory <= 1:
+        if min(self.budget, self.depth, self.width) < 1 or not 0 < self.memory <= 1:
             raise BadInput(
-                f"sparse-tree needs nodes, depth and width >= 1 and 0 < memory <= 1, got nodes {self.nodes}, depth "
+                f"sparse-tree needs budget, depth and width >= 1 and 0 < memory <= 1, got budget {self.budget}, depth "
                 f"{self.depth}, width {self.width}, memory {self.memory}"
             )
 
@@ -110,7 +110,7 @@ class SparseTree:
 @lru_cache(maxsize=4096)
 def _best(policy: SparseTree, chances: tuple[tuple[float, ...], ...], batch: int, riders: int) -> tuple[Path, ...]:
     """The tree of the most tokens a second where a rank of a level has this chance; riders: rows of the whole batch."""
-    paths = likeliest(chances, policy.nodes)
+    paths = likeliest(chances, policy.budget)
     tokens, best, size = 1.0, 0.0, 1
     for count, path in enumerate(paths, 1):
         tokens += prod(chances[level][rank] for level, rank in enumerate(path))

@@ -1,4 +1,5 @@
 import json
+import logging
 import re
 
 import pytest
@@ -191,7 +192,7 @@ def test_a_closed_pipe_is_no_failure(decant, monkeypatch):
     assert (done.exit_code, done.stderr) == (0, "")
 
 
-def test_a_draft_store_makes_the_next_run_cheaper_and_changes_no_text(decant, tmp_path):
+def test_a_draft_store_makes_the_next_run_cheaper_and_changes_no_text(decant, tmp_path, caplog):
     """And a store that was damaged is told of, not used, and replaced."""
     words = (PROMPT, "--method", "token-recycling", "--json", "-", "--quiet", "--draft-store", str(tmp_path / "kept"))
     first, second = (json.loads(decant(*words).stdout) for _ in range(2))
@@ -199,7 +200,8 @@ def test_a_draft_store_makes_the_next_run_cheaper_and_changes_no_text(decant, tm
     assert second["target_calls"] < first["target_calls"]
     (file,) = (tmp_path / "kept").glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.warns(UserWarning, match="starts with an empty one and replaces it"):
+    with caplog.at_level(logging.WARNING, logger="decant"):
         third = json.loads(decant(*words).stdout)
+    assert "starts with an empty one and replaces it" in caplog.text
     assert third["target_calls"] == first["target_calls"]
     assert json.loads(decant(*words).stdout)["target_calls"] == second["target_calls"]
