@@ -137,6 +137,7 @@ class ParallelHeads(Protocol):
         ...
 
 
+@runtime_checkable
 class Riders(Protocol):
     """Trained rows that a target scores beside a draft, each guessing a place further than the one it follows. They
     are nodes whose ids lie behind the vocabulary; only a target that was `dressed` knows them.

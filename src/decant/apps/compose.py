@@ -27,7 +27,7 @@ from decant.decoders.method import Method, Promise
 from decant.decoders.speculative import Speculative
 from decant.errors import DecantError, IncompatibleParts
 from decant.models.load import Loaded
-from decant.protocols import Drafter, Policy, Verifier, Warp
+from decant.protocols import Drafter, Policy, Riders, Verifier, Warp
 from decant.samplers.chain import chain
 from decant.samplers.greedy import greedy
 from decant.samplers.min_p import min_p
@@ -87,7 +87,10 @@ def compose(
     mine, his = wanted.parted(drafter_knobs, policy_knobs)
     drafter: Drafter[Any] = build(mine, guesser, drafter_knobs, wiring.given(guesser))
     pacing: Policy[Any] = build(pace.joined(his), pacer, policy_knobs, wiring.given(pacer))
-    return Method(spec, Speculative(target.model, drafter, judge, pacing, warp, Unconstrained()), promised)
+    # Guesses that ride in the pass that verifies need a target that knows them.
+    head = getattr(drafter, "head", None)
+    model = head.dressed(target.model) if isinstance(head, Riders) else target.model
+    return Method(spec, Speculative(model, drafter, judge, pacing, warp, Unconstrained()), promised)
 
 
 def applicable(
