@@ -34,7 +34,8 @@ def normalise(weights_XV: Tensor, otherwise_XV: Tensor) -> Tensor:
     The residual max(p - q, 0) is zero where p and q are equal up to rounding: then p itself is right.
     """
     total_X1 = weights_XV.sum(-1, keepdim=True)
-    real_X1 = total_X1 > 0  # which may be below the smallest normal number: what is left of a law that is nearly certain
+    # It may lie below the smallest normal number: so little is left of a law that is nearly certain.
+    real_X1 = total_X1 > 0
     return torch.where(real_X1, weights_XV / total_X1.where(real_X1, 1.0), otherwise_XV)
 
 

@@ -12,6 +12,7 @@ from decant.apps import catalog
 from decant.apps.knobs import build, knobs_of, split
 from decant.apps.wiring import wired
 from decant.errors import UnknownMethod
+from decant.models.heads.folder import NETS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "decant"
@@ -65,6 +66,14 @@ def test_every_decoder_is_a_method() -> None:
 
 def test_every_drafter_is_a_method() -> None:
     assert {method.drafter for method in catalog.METHODS.values()} - {None} == set(catalog.DRAFTERS)
+
+
+def test_a_head_of_its_own_is_known_and_taught() -> None:
+    named = {method.head for method in catalog.METHODS.values()} - {None}
+    assert named <= set(catalog.RECIPES)
+    assert named <= set(NETS)
+    for method in catalog.METHODS.values():
+        assert method.head is None or method.needs == catalog.NEEDS_HEAD
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

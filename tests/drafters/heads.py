@@ -13,6 +13,7 @@ from decant.models.heads.recurrent import Recurrent
 from decant.models.heads.semi_autoregressive import SemiAutoregressive
 from decant.models.heads.spec import HeadSpec
 
+LOUD = {"medusa": 1.0, "eagle3": 1.0, "chimera": 0.2}
 READY = {"medusa": Parallel, "falcon": SemiAutoregressive, "chimera": FullContext}
 
 
@@ -28,7 +29,7 @@ def toy(kind: str, vocab: int = 5, ids: tuple[int, ...] = (), seed: int = 0) -> 
     for weight in net.parameters():
         if weight.dim() > 1:
             # Heads without a norm behind their layer make states large, and laws certain, which tests nothing.
-            weight.copy_(torch.randn(weight.shape, generator=rng) * (1.0 if kind in {"medusa", "eagle3"} else 0.4))
+            weight.copy_(torch.randn(weight.shape, generator=rng) * LOUD.get(kind, 0.4))
     table, out = (torch.randn(vocab, vocab, generator=rng) for _ in range(2))
     out = out if ids_V is None else out[ids_V]
     net.bind(Ends(table, lambda hidden: linear(hidden, out)))

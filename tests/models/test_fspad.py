@@ -60,14 +60,19 @@ def test_the_state_is_sampled_with_the_next_token():
     net, ids_BT = net_of("fspad"), text()
     net.gate[-1].get_parameter("weight").normal_(generator=torch.Generator().manual_seed(0))
     hidden_BTF = states(net)
-    want, _ = net.inputs(ids_BT[:, 1:], hidden_BTF[:, :-1])
+    table_VD = net.ends.table_VD
+
+    def joined(tokens_BT):
+        token_BTD = table_VD[tokens_BT]
+        sampled_BTD = net.down(net.up(hidden_BTF[:, :-1]) * torch.sigmoid(net.gate(token_BTD)))
+        return net.fc(torch.cat([token_BTD, sampled_BTD], -1))
+
     fed = []
     read = net.fc.register_forward_hook(lambda _, given, out: fed.append(out))
     next(iter(unrolled(net, ids_BT, hidden_BTF, angles_of(net.spec, torch.float64, torch.device("cpu")))))
     read.remove()
-    torch.testing.assert_close(fed[0][:, :-1], want)
-    early, _ = net.inputs(ids_BT[:, :-1], hidden_BTF[:, :-1])
-    assert not torch.allclose(fed[0][:, :-1], early)
+    torch.testing.assert_close(fed[0][:, :-1], joined(ids_BT[:, 1:]))
+    assert not torch.allclose(fed[0][:, :-1], joined(ids_BT[:, :-1]))
 
 
 @pytest.mark.parametrize("apart", [True, False])

@@ -102,13 +102,14 @@ def test_a_node_of_a_tree_says_what_its_path_says(name):
     prompt_BT = ids_BT.clone()
     prompt_BT[1, lengths[1] :] = PAD
     memory = head.start(prompt_BT, hidden_BTF[:, :-1])
-    tokens = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]]).repeat(2, 1)
-    parents = torch.tensor([[PAD, PAD, 0, 0, 1, 2, 5, 1], [PAD, PAD, 1, 1, 0, 3, 5, 2]])
+    tokens = torch.arange(1, 13).repeat(2, 1)
+    parents = torch.tensor([[PAD, PAD, 0, 0, PAD, 4, 2, 5, 6, 8, 7, 9], [PAD, PAD, 1, 0, PAD, 4, 3, 5, 6, 8, 7, 10]])
     guess = head.guess(memory)
-    said_BMV = torch.cat([guess(Draft(tokens[:, :count], parents[:, :count])) for count in (0, 2, 5, 6, 8)], 1)
+    calls = (0, 2, 5, 7, 9, 11, 12)
+    said_BMV = torch.cat([guess(Draft(tokens[:, :count], parents[:, :count])) for count in calls], 1)
     for request in range(2):
         alone = select_rows(memory, torch.tensor([request]))
-        for node in range(8):
+        for node in range(12):
             path, at = [], node
             while at != PAD:
                 path, at = [int(tokens[request, at]), *path], int(parents[request, at])

@@ -85,3 +85,5 @@ def test_drafters_that_do_not_read() -> None:
     assert len(set(tokens_BN.flatten().tolist())) > 2
     assert torch.equal(tokens_BN, Astray(vocab=50).draft(None, WISHED, greedy(), noise, None).tokens_BN)
     assert Always(7).draft(None, WISHED, greedy(), noise, None).tokens_BN.tolist() == [[7], [7]]
+    drawn = Always(7, "independent", 9).draft(None, WISHED, greedy(), noise, None)
+    assert (drawn.siblings, drawn.laws_BMV.shape, int(drawn.laws_BMV[1, 0].argmax())) == ("independent", (2, 1, 9), 7)

@@ -53,6 +53,7 @@ class Recipe:
     needs:    what it cannot do without: "a draft model", "tree masks", or "".
     verifier: the default, as `--verifier` would spell it.
     decoder:  of methods that are no draft-and-verify loop.
+    head:     the kind of trained head, where it is not the drafter's own.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Recipe:
     needs: str = ""
     verifier: str = DEFAULT_VERIFIER
     decoder: str | None = None
+    head: str | None = None
 
 
 Row = TypeVar("Row", Part, Recipe)
@@ -202,6 +204,33 @@ METHODS: Final = _table(
         drafter="eagle3",
         policy="dynamic-tree",
         needs=NEEDS_HEAD,
+    ),
+    Recipe(
+        "fspad",
+        "EAGLE's way with a head that samples each state with the token that was drawn",
+        "Gui et al. 2024, arXiv:2408.15562",
+        drafter="eagle",
+        policy="dynamic-tree",
+        needs=NEEDS_HEAD,
+        head="fspad",
+    ),
+    Recipe(
+        "falcon",
+        "EAGLE's way with a head that guesses a block of states at a time",
+        "Gao et al. 2024, arXiv:2412.12639",
+        drafter="eagle",
+        policy="template:branches=3-2-2-1",
+        needs=NEEDS_HEAD,
+        head="falcon",
+    ),
+    Recipe(
+        "chimera",
+        "EAGLE's way with a head that fuses the last three tokens with the target's states of all before",
+        "Zeng et al. 2024, arXiv:2402.15758",
+        drafter="eagle",
+        policy="template:branches=3-2-1-1",
+        needs=NEEDS_HEAD,
+        head="chimera",
     ),
     Recipe(
         "ppd",
@@ -668,6 +697,24 @@ RECIPES: Final = _table(
         "one layer over states of three depths, taught on what it feeds itself",
         "distill.heads.eagle3:Eagle3",
         "Li et al. 2025, arXiv:2503.01840",
+    ),
+    Part(
+        "fspad",
+        "EAGLE's layer, states sampled with the token that was drawn, logits from a branch",
+        "distill.heads.fspad:Fspad",
+        "Gui et al. 2024, arXiv:2408.15562",
+    ),
+    Part(
+        "falcon",
+        "an LSTM and one layer that guess a block of states at a time, taught by glances at the answer",
+        "distill.heads.falcon:Falcon",
+        "Gao et al. 2024, arXiv:2412.12639; Qian et al. 2020, arXiv:2008.07905",
+    ),
+    Part(
+        "chimera",
+        "one layer that fuses the last three tokens with the target's states of all before",
+        "distill.heads.chimera:Chimera",
+        "Zeng et al. 2024, arXiv:2402.15758",
     ),
     Part(
         "ppd",

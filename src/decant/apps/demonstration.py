@@ -17,7 +17,6 @@ from decant.errors import IncompatibleParts
 from decant.models.load import Loaded
 from decant.models.machine import fast_bfloat16
 
-
 SHOWN: Final = ("draft-model", "prompt-lookup", "token-recycling")  # `bench --methods all` shows the rest
 
 

@@ -96,7 +96,7 @@ class Wiring:
 
     def head(self) -> Any:
         """The trained head for this drafter: the one given, else the one that the target's decant.json names."""
-        kind = pick(DRAFTERS, str(self.recipe.drafter), "drafter").get().kind
+        kind = self.recipe.head or pick(DRAFTERS, str(self.recipe.drafter), "drafter").get().kind
         given = self.host.heads.get(kind)
         folder = heads.find(self.host.name, kind) if given is None else Path(given).expanduser()
         if folder is None:

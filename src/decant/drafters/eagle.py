@@ -1,7 +1,8 @@
 """EAGLE: a one-layer head guesses the target's next states, and so the next tokens, from its last ones.
 
 After each step the head reads the accepted tokens with the target's true states; what it made up while it drafted is
-forgotten. Trees are the policy's: a fixed template is EAGLE-1, one grown by confidence is EAGLE-2.
+forgotten. Trees are the policy's: a fixed template is EAGLE-1, one grown by confidence is EAGLE-2. Other heads that go
+from states to states draft the same way (FSPAD, Falcon, Chimera): which one it is, the method says.
 Source: Li et al. 2024, arXiv:2401.15077; EAGLE-2: Li et al. 2024, arXiv:2406.16858.
 """
 

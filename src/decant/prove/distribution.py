@@ -184,14 +184,15 @@ def _planted(
     """Trials of the fault, and the drafter that let it show.
 
     A drafter that guesses nothing, or whose law is the target's, is hardly ever refused and hides the fault. Then one
-    fixed guess x takes its place: the fault moves p(x) (1 - p(x)) of the mass.
+    certain guess x takes its place: the fault moves p(x) (1 - p(x)) of the mass.
     """
-    faults: list[Trial] = []
-    if visible or "fixed" not in decoder.verifier.accepts:
+    if visible:
         faults = [draws.trial(_faulty(decoder), site, samples, 2, "planted fault") for site in sites]
-        if _power(faults, samples, doubt) >= VISIBLE or "fixed" not in decoder.verifier.accepts:
+        if _power(faults, samples, doubt) >= VISIBLE:
             return faults, "the method's own"
-    guesses = [Always(int((site.law.first_V - 0.5).abs().argmin())) for site in sites]
+    kinds = decoder.verifier.accepts
+    kind = "fixed" if "fixed" in kinds else min(kinds)
+    guesses = [Always(int((site.law.first_V - 0.5).abs().argmin()), kind, len(site.law.first_V)) for site in sites]
     faults = [
         draws.trial(_faulty(decoder, guess), site, samples, 2, "planted fault, with a fixed guess")
         for site, guess in zip(sites, guesses, strict=True)

@@ -132,9 +132,12 @@ class Astray:
 @final
 @dataclass(frozen=True, slots=True)
 class Always:
-    """A drafter of one token, always the same."""
+    """A drafter of one token, always the same. siblings: what it is called; the law of a drawn guess is all that token,
+    over `vocab` ids."""
 
     token: int
+    siblings: Siblings = "fixed"
+    vocab: int = 0
 
     @property
     def taps(self) -> Taps:
@@ -145,8 +148,12 @@ class Always:
         """Nothing to remember."""
 
     def draft(self, state: None, shape: DraftShape, warp: Warp, noise: Noise, context: object) -> Draft:
-        """A fixed guess."""
-        return Draft(torch.full_like(noise.seed_B, self.token)[:, None])
+        """One guess."""
+        tokens_B1 = torch.full_like(noise.seed_B, self.token)[:, None]
+        if self.siblings == "fixed":
+            return Draft(tokens_B1)
+        law_B1V = torch.nn.functional.one_hot(tokens_B1, self.vocab).float()
+        return Draft(tokens_B1, None, law_B1V, self.siblings)
 
     def observe(self, state: None, draft: Draft, verdict: Verdict, scores: Scores) -> None:
         """Nothing to remember."""

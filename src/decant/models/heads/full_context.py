@@ -136,9 +136,7 @@ class _Guess:
         )
         own_BLL = torch.eye(rows, dtype=torch.bool, device=slot_BL.device).expand(len(slot_BL), -1, -1)
         sees_BLS = torch.cat([sees_BLS, own_BLL], -1)  # the own column: of its three tokens now, of its state later
-        keys, values = (
-            torch.cat([old, new[:, :, :rows]], 2) for old, new in ((self._key, key), (self._value, value))
-        )
+        keys, values = (torch.cat([old, new[:, :, :rows]], 2) for old, new in ((self._key, key), (self._value, value)))
         state_BLD = block.finish(block.mix(query[:, :, :rows], keys, values, sees_BLS), state_BLD)
         if self._waiting is None:
             self._sees_BMS = sees_BLS

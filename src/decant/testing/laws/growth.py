@@ -77,11 +77,11 @@ def _check_brood(draft: Draft, requests_R: Tensor, parent_R: Tensor, what: str) 
     assert draft.laws_BMV is not None
     some = Draft(draft.tokens_BN[requests_R], parents_of(draft)[requests_R])
     (one_R, has_one_R), (two_R, has_two_R) = (_child(some, parent_R, rank) for rank in (0, 1))
-    laws_RV = draft.laws_BMV[requests_R, parent_R + 1][has_one_R].double()
+    laws_RV = draft.laws_BMV[requests_R, parent_R + 1][has_one_R]
     if len(laws_RV) < ENOUGH:
         return
-    law_V = laws_RV[0]
-    torch.testing.assert_close(laws_RV, law_V.expand_as(laws_RV), msg="one history, one law")
+    torch.testing.assert_close(laws_RV, laws_RV[:1].expand_as(laws_RV), msg="one history, one law")
+    law_V = laws_RV[0].double()
     one_R, two_R = (some.tokens_BN.gather(1, node_R[:, None]).squeeze(1) for node_R in (one_R, two_R))
     assert_distributed_as(one_R[has_one_R], law_V, f"the first child of {what}")
     for token in range(len(law_V)):
