@@ -12,31 +12,27 @@ from decant.apps.knobs import knobs_of
 HEAD = """\
 # Methods
 
-Generated from the catalogue by `make docs`: change `src/decant/apps/catalog.py`, not this page. `decant methods` prints
+Generated from the catalogue by `make docs`: change `src/decant/apps/catalog/`, not this page. `decant methods` prints
 the same for the version that you run.
 
-A *method* is a drafter with the policy that suits it. Drafters, verifiers and policies combine freely (`--verifier`,
-`--policy`); `name:knob=value` sets a knob.
+A *method* is a drafter with the policy and the verifier that suit it, or a loop of its own. Drafters, verifiers and
+policies combine freely (`--verifier`, `--policy`); `name:knob=value` sets a knob.
 """
 TABLES: tuple[tuple[str, str, Mapping[str, catalog.Part]], ...] = (
     ("Drafters", "Who guesses.", catalog.DRAFTERS),
     ("Verifiers", "Who judges.", catalog.VERIFIERS),
     ("Policies", "How much to guess.", catalog.POLICIES),
+    ("Decoders", "Loops of their own.", catalog.DECODERS),
+    ("Recipes", "What `decant distill` teaches.", catalog.RECIPES),
     ("Samplers", "What makes logits a law. `generate` takes their settings as options.", catalog.SAMPLERS),
     ("Constraints", "What may come next.", catalog.CONSTRAINTS),
 )
 
 
-SET_BY_COMPOSE = (
-    "model",
-    "coupled",
-)  # what a draft-model drafter is given: the draft, and whether the verifier is seeded
-
-
 def knobs(part: catalog.Part) -> str:
     """The knobs that a command can set, with their defaults."""
     made = part.get()
-    settable = knobs_of(made, dict.fromkeys(SET_BY_COMPOSE))
+    settable = knobs_of(made, dict.fromkeys(catalog.WIRED))
     defaults = {field.name: field.default for field in fields(made) if field.name in settable} if settable else {}
     return ", ".join(f"`{name}={value}`" for name, value in defaults.items())
 
@@ -46,7 +42,9 @@ def promise(part: catalog.Part) -> str:
     made = part.get()
     if not hasattr(made, "seeded"):
         return ""
-    return "the same tokens" if made.seeded else "the same distribution" if made.exact else "nothing"
+    if not made.exact:
+        return "nothing"
+    return "the same tokens" if made.seeded else "the same distribution"
 
 
 def table(columns: list[str], rows: list[list[str]]) -> Iterator[str]:
@@ -61,8 +59,11 @@ def page() -> Iterator[str]:
     yield "## Methods"
     yield ""
     yield from table(
-        ["method", "what it is", "default policy", "needs", "source"],
-        [[f"`{m.name}`", m.summary, m.policy and f"`{m.policy}`", m.needs, m.source] for m in catalog.METHODS.values()],
+        ["method", "what it is", "default policy", "default verifier", "needs", "source"],
+        [
+            [f"`{m.name}`", m.summary, m.policy and f"`{m.policy}`", m.policy and f"`{m.verifier}`", m.needs, m.source]
+            for m in catalog.METHODS.values()
+        ],
     )
     for title, subtitle, parts in TABLES:
         wide = title == "Verifiers"

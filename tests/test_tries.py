@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from decant.drafting.tries import Trie, laid_out
 from decant.testing.laws.paths import paths
-from decant.tries import Trie, laid_out
 from decant.types import PAD, DraftShape
 
 TRIE = Trie.of_paths([((1, 2, 3), 1.0), ((1, 4), 5.0), ((2,), 3.0), ((1, 2), 4.0)])

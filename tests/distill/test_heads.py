@@ -95,7 +95,7 @@ def test_lessons_help(name, teacher, tmp_path):
     assert sum(losses[-3:]) < 0.97 * sum(losses[:3])
 
 
-@pytest.mark.parametrize("name", ["medusa", "eagle", "eagle3, few ids"])
+@pytest.mark.parametrize("name", ["medusa", "eagle", "eagle3, few ids", "falcon"])
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(name, teacher, tmp_path):
     """Also where lessons draw noise."""
     recipe = RECIPES[name]

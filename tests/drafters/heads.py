@@ -13,7 +13,7 @@ from decant.models.heads.recurrent import Recurrent
 from decant.models.heads.semi_autoregressive import SemiAutoregressive
 from decant.models.heads.spec import HeadSpec
 
-LOUD = {"medusa": 1.0, "eagle3": 1.0, "chimera": 0.2}
+LOUD = {"medusa": 1.0, "eagle3": 1.0, "chimera": 0.1}
 READY = {"medusa": Parallel, "falcon": SemiAutoregressive, "chimera": FullContext}
 
 

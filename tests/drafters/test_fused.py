@@ -13,6 +13,7 @@ from decant.drafters.fused import Fused
 from decant.drafters.jacobi import Jacobi
 from decant.drafters.suffix import Suffix
 from decant.drafters.token_recycling import TokenRecycling
+from decant.drafting.tries import Trie, laid_out
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.policies.fixed import Fixed
@@ -21,7 +22,6 @@ from decant.samplers.greedy import greedy
 from decant.samplers.temperature import temperature
 from decant.testing.laws.paths import paths
 from decant.testing.markov import MarkovLM
-from decant.tries import Trie, laid_out
 from decant.types import DraftShape, Taps
 from decant.verifiers.coupled import Coupled
 from tests.drafters.tiny import llama

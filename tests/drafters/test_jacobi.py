@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from decant.ahead import drawn_ahead
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.generate import generate
 from decant.decoders.speculative import Speculative
 from decant.decoders.stopping import Stopping
 from decant.drafters.jacobi import Jacobi, JacobiState
+from decant.drafting.ahead import drawn_ahead
 from decant.noise import Noise
 from decant.policies.fixed import Fixed
 from decant.samplers.greedy import greedy

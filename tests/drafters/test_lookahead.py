@@ -8,7 +8,7 @@ from decant.decoders.generate import generate
 from decant.decoders.speculative import Speculative
 from decant.decoders.stopping import Stopping
 from decant.drafters.lookahead import Lookahead
-from decant.each import Each
+from decant.drafting.each import Each
 from decant.errors import BadInput
 from decant.noise import TARGET, Noise
 from decant.numerics import depths

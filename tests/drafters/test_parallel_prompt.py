@@ -10,11 +10,11 @@ from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.speculative import Speculative
 from decant.drafters.parallel_prompt import DEEPER, ParallelPrompt, sparse
+from decant.drafting.riding import Foresight, heard, ridden
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.policies.fixed import Fixed
 from decant.policies.template import Template
-from decant.riding import Foresight, heard, ridden
 from decant.samplers.greedy import greedy
 from decant.samplers.temperature import temperature
 from decant.testing.laws import check_decoder, check_law

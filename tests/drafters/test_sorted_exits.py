@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from decant.drafters.sorted_exits import SortedExits
+from decant.drafting.growing import grown
 from decant.errors import BadInput
-from decant.growing import grown
 from decant.noise import Noise
 from decant.numerics import take
 from decant.samplers.greedy import greedy

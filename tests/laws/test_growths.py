@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from decant.growth import Children, Level, Static, ascending
+from decant.drafting.growth import Children, Level, Static, ascending
 from decant.noise import TARGET
 from decant.policies.dynamic_tree import DynamicTree, Reranked
 from decant.policies.dyspec import DySpec, Slots

@@ -15,6 +15,7 @@ from decant.distill.heads.hidden_transfer import HiddenTransfer as TransferRecip
 from decant.distill.heads.ppd import Ppd
 from decant.drafters.hidden_transfer import HiddenTransfer
 from decant.drafters.parallel_prompt import ParallelPrompt
+from decant.drafting.riding import ridden
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.build import LlamaSpec
 from decant.models.build import untrained as untrained_llama
@@ -25,7 +26,6 @@ from decant.models.rows import RowClass
 from decant.models.teacher import Teacher
 from decant.models.widen import Shape, grow
 from decant.policies.template import Template
-from decant.riding import ridden
 from decant.samplers.greedy import greedy
 from decant.samplers.temperature import temperature
 from decant.testing.laws import check_decoder, check_model

@@ -4,8 +4,8 @@ import torch
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.speculative import Speculative
 from decant.drafters.draft_model import DraftModel
+from decant.drafting.growth import Level
 from decant.errors import BadInput
-from decant.growth import Level
 from decant.noise import Noise
 from decant.policies.chains import Chains
 from decant.samplers.temperature import temperature

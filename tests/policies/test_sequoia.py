@@ -10,11 +10,11 @@ from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.speculative import Speculative
 from decant.drafters.draft_model import DraftModel
 from decant.drafters.token_recycling import TokenRecycling
+from decant.drafting.templates import likeliest
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.policies.sequoia import PRIOR, Ranks, Sequoia
 from decant.samplers.temperature import temperature
-from decant.templates import likeliest
 from decant.testing.laws import check_decoder, check_law
 from decant.testing.markov import MarkovLM
 from decant.types import PAD, CostCurve, Draft, DraftShape, Path, Scores, Verdict

@@ -7,10 +7,10 @@ from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.speculative import Speculative
 from decant.drafters.draft_model import DraftModel
 from decant.drafters.token_recycling import TokenRecycling
+from decant.drafting.templates import likeliest
 from decant.errors import BadInput
 from decant.policies.sparse_tree import Levels, SparseTree
 from decant.samplers.temperature import temperature
-from decant.templates import likeliest
 from decant.testing.laws import check_law
 from decant.testing.markov import MarkovLM
 from decant.types import PAD, CostCurve, Draft, Scores, Verdict
@@ -85,5 +85,7 @@ def test_the_text_follows_the_target(drafter: str, verifier) -> None:
 
 @pytest.mark.parametrize("knobs", [{"budget": 0}, {"depth": 0}, {"width": 0}, {"memory": 0.0}, {"memory": 1.1}])
 def test_messages(knobs: dict) -> None:
-    with pytest.raises(BadInput, match="sparse-tree needs budget, depth and width >= 1 and 0 < memory <= 1, got budget"):
+    with pytest.raises(
+        BadInput, match="sparse-tree needs budget, depth and width >= 1 and 0 < memory <= 1, got budget"
+    ):
         SparseTree(**knobs)

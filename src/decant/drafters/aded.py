@@ -14,11 +14,11 @@ from typing import Final, final
 import torch
 from torch import Tensor
 
+from decant.drafting.tries import Trie, laid_out
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.numerics import latest
 from decant.protocols import Warp
-from decant.tries import Trie, laid_out
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 Pair = tuple[int, int]

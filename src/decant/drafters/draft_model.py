@@ -11,8 +11,8 @@ from typing import Generic, final
 
 from torch import Tensor
 
+from decant.drafting.growing import evaluated, grown
 from decant.errors import IncompatibleParts
-from decant.growing import evaluated, grown
 from decant.noise import Noise
 from decant.protocols import LanguageModel, State, Warp
 from decant.types import Draft, DraftShape, Scores, Taps, Verdict

@@ -10,7 +10,7 @@ from typing import ClassVar, Generic, final
 
 from torch import Tensor
 
-from decant.growing import grown
+from decant.drafting.growing import grown
 from decant.noise import Noise
 from decant.numerics import along_path
 from decant.protocols import FeatureHead, State, Warp

@@ -11,9 +11,9 @@ from typing import ClassVar, final
 from torch import Tensor
 from torch.nn.functional import pad
 
+from decant.drafting.riding import Foresight, heard, ridden
 from decant.noise import Noise
 from decant.protocols import Riders, Warp
-from decant.riding import Foresight, heard, ridden
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 

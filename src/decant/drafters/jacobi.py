@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from decant.ahead import drawn_ahead
+from decant.drafting.ahead import drawn_ahead
 from decant.noise import Noise
 from decant.protocols import Warp
 from decant.types import Draft, DraftShape, Scores, Taps, Verdict

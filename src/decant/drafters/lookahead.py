@@ -11,12 +11,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from decant.ahead import drawn_ahead
-from decant.each import Each
+from decant.drafting.ahead import drawn_ahead
+from decant.drafting.each import Each
+from decant.drafting.tries import Trie, laid_out
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.protocols import Warp
-from decant.tries import Trie, laid_out
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 Grams = tuple[tuple[int, ...], ...]

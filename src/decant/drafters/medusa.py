@@ -11,7 +11,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from decant.growing import grown
+from decant.drafting.growing import grown
 from decant.noise import Noise
 from decant.numerics import along_path, depths
 from decant.protocols import ParallelHeads, Warp

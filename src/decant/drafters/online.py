@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from decant.drafting.growing import evaluated, grown
 from decant.errors import BadInput
-from decant.growing import evaluated, grown
 from decant.noise import Noise
 from decant.protocols import LanguageModel, Warp
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict, join_rows, select_rows

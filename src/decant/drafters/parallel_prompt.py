@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from decant.drafting.riding import Foresight, heard, parents_of, ridden
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.protocols import Riders, Warp
-from decant.riding import Foresight, heard, parents_of, ridden
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 DEEPER: Final = 0.5  # what a level is worth, over the one before; only the order of prompts depends on it

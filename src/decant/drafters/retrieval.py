@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from decant.drafting.tries import Trie, laid_out
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.numerics import latest
 from decant.protocols import Warp
-from decant.tries import Trie, laid_out
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 LONGEST: Final = 16  # tokens of a match; the order of a datastore looks no further back

@@ -12,8 +12,8 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from decant.drafting.growing import grown
 from decant.errors import BadInput
-from decant.growing import grown
 from decant.noise import Noise
 from decant.protocols import Exits, Warp
 from decant.types import Draft, DraftShape, Scores, Taps, Verdict

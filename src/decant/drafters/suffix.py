@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from decant.each import Each
+from decant.drafting.each import Each
+from decant.drafting.tries import Trie, laid_out
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.protocols import Warp
-from decant.tries import Trie, laid_out
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 SHORTEST: Final = 2  # tokens of a match: occurrences are found by pairs

@@ -9,10 +9,10 @@ from typing import final
 import torch
 from torch import Tensor
 
+from decant.drafting.templates import cut, likeliest, stages
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.protocols import Warp
-from decant.templates import cut, likeliest, stages
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 

@@ -19,7 +19,6 @@ from decant.models.load import stored
 from decant.models.loaded import Loaded
 from decant.types import PAD
 
-
 Lesson = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

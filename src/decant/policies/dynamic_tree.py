@@ -9,8 +9,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from decant.drafting.growth import Children, Level, ascending
 from decant.errors import BadInput
-from decant.growth import Children, Level, ascending
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 

@@ -12,9 +12,9 @@ from typing import ClassVar, Final, final
 import torch
 from torch import Tensor
 
+from decant.drafting.templates import likeliest
 from decant.errors import BadInput
 from decant.numerics import on_path
-from decant.templates import likeliest
 from decant.types import CostCurve, Draft, DraftShape, Path, Scores, Taps, Verdict
 
 FLAT: Final = CostCurve((1,), (1.0,))  # a pass costs the same whatever it holds

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from decant.growing import grown
-from decant.growth import Children, Growth, Level
+from decant.drafting.growing import grown
+from decant.drafting.growth import Children, Growth, Level
 from decant.noise import Noise
 from decant.protocols import Warp
 from decant.testing.chi_square import assert_distributed_as

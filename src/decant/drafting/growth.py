@@ -12,8 +12,8 @@ from typing import Any, Protocol, final, runtime_checkable
 import torch
 from torch import Tensor
 
+from decant.drafting.templates import Stage, cut, even, stages
 from decant.noise import TARGET, Noise
-from decant.templates import Stage, cut, even, stages
 from decant.types import PAD, DraftShape, Siblings
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from decant.growth import Children, Growth, Level, Static
+from decant.drafting.growth import Children, Growth, Level, Static
 from decant.noise import Noise
 from decant.numerics import depths
 from decant.protocols import Warp

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from decant.growing import Evaluate, grown
-from decant.growth import ascending
+from decant.drafting.growing import Evaluate, grown
+from decant.drafting.growth import ascending
 from decant.noise import Noise
 from decant.numerics import chain_parents, depths
 from decant.protocols import Riders, Warp

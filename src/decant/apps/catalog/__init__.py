@@ -1,0 +1,82 @@
+"""Every method by its command-line name. Tables, not a registry: one row per file.
+
+Parts are named by module and imported when `compose` asks, so that a misspelt name is answered before torch loads.
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from decant.apps.catalog.drafters import DRAFTERS
+from decant.apps.catalog.methods import METHODS
+from decant.apps.catalog.parts import CONSTRAINTS, DECODERS, POLICIES, RECIPES, SAMPLERS, VERIFIERS
+from decant.apps.catalog.rows import (
+    DEFAULT_VERIFIER,
+    NEEDS_DRAFT,
+    NEEDS_HEAD,
+    NEEDS_LAYERS,
+    NEEDS_TREES,
+    WIRED,
+    Part,
+    Recipe,
+    Row,
+)
+from decant.apps.knobs import Kinds, knobs_of, split, values_of
+from decant.errors import UnknownMethod
+
+__all__ = [
+    "CONSTRAINTS",
+    "DECODERS",
+    "DEFAULT_VERIFIER",
+    "DRAFTERS",
+    "METHODS",
+    "NEEDS_DRAFT",
+    "NEEDS_HEAD",
+    "NEEDS_LAYERS",
+    "NEEDS_TREES",
+    "POLICIES",
+    "RECIPES",
+    "SAMPLERS",
+    "VERIFIERS",
+    "WIRED",
+    "Part",
+    "Recipe",
+    "check",
+    "knobs_for",
+    "pick",
+]
+
+
+def pick(table: Mapping[str, Row], name: str, role: str) -> Row:
+    """The row called `name`, or UnknownMethod with the nearest ones."""
+    if name in table:
+        return table[name]
+    near = get_close_matches(name.replace("_", "-"), table, n=3)
+    said = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(table))}"
+    raise UnknownMethod(f"no {role} is called {name!r}; {said}")
+
+
+def knobs_for(recipe: Recipe, policy: str | None = None) -> tuple[Kinds, Kinds]:
+    """The knobs of a recipe's drafter, and those of the policy that paces it; or those of its decoder, and none."""
+    if recipe.decoder is not None:
+        return knobs_of(pick(DECODERS, recipe.decoder, "decoder").get(), dict.fromkeys(WIRED)), {}
+    if recipe.drafter is None:
+        return {}, {}
+    drafter = pick(DRAFTERS, recipe.drafter, "drafter").get()
+    pace = pick(POLICIES, split(policy or recipe.policy).name, "policy").get()
+    return knobs_of(drafter, dict.fromkeys(WIRED)), knobs_of(pace)
+
+
+def check(specs: Iterable[str], verifier: str | None = None, policy: str | None = None) -> None:
+    """Raise for a name or a knob that is in no table, before a model is loaded; a knob imports the part it sets."""
+    for table, role, spec in ((VERIFIERS, "verifier", verifier), (POLICIES, "policy", policy)):
+        if spec is not None:
+            part = pick(table, split(spec).name, role)
+            if split(spec).knobs:
+                values_of(split(spec), knobs_of(part.get()))
+    for spec in specs:
+        wanted = split(spec)
+        recipe = pick(METHODS, wanted.name, "method")
+        if wanted.knobs:
+            mine, his = knobs_for(recipe, policy)
+            values_of(wanted.parted(mine, his)[0], mine)
+            values_of(wanted.parted(mine, his)[1], his)

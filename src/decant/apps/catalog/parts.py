@@ -1,0 +1,240 @@
+"""Who judges, how much to guess, loops of their own, what is done to logits, what may come next, what can be taught."""
+
+from typing import Final
+
+from decant.apps.catalog.rows import NEEDS_DRAFT, NEEDS_LAYERS, Part, table
+
+VERIFIERS: Final = table(
+    Part(
+        "coupled",
+        "a guess stands where it equals the target's own counted draw: same seed, same text",
+        "verifiers.coupled:Coupled",
+        "Leviathan et al. 2023, arXiv:2211.17192; Gumbel coupling: Maddison et al. 2014, arXiv:1411.0030",
+    ),
+    Part(
+        "rejection",
+        "chains; accept with min(1, p / q), else draw from the residual",
+        "verifiers.rejection:Rejection",
+        "Leviathan et al. 2023, arXiv:2211.17192; Chen et al. 2023, arXiv:2302.01318",
+    ),
+    Part(
+        "tree-rejection",
+        "trees; children drawn without replacement are tried one after another",
+        "verifiers.tree_rejection:TreeRejection",
+        "Miao et al. 2023, arXiv:2305.09781; Chen et al. 2024, arXiv:2402.12374; Jeon et al. 2024, arXiv:2402.14160",
+    ),
+    Part(
+        "block",
+        "chains judged as a whole; accepts no fewer than rejection, the law stays the target's",
+        "verifiers.block:Block",
+        "Sun et al. 2024, arXiv:2403.10444",
+    ),
+    Part(
+        "k-seq",
+        "independent guesses tried in turn against one discounted law",
+        "verifiers.k_seq:KSeq",
+        "Sun et al. 2023, arXiv:2310.15141",
+    ),
+    Part(
+        "greedy-multi",
+        "the likeliest guesses and a drawn one, accepted as often as is possible",
+        "verifiers.greedy_multi:GreedyMulti",
+        "Hu et al. 2025, arXiv:2502.18779",
+    ),
+    Part(
+        "typical-acceptance",
+        "lossy: a guess stands if it is likely enough for how unsure the target is",
+        "verifiers.typical_acceptance:TypicalAcceptance",
+        "Cai et al. 2024, arXiv:2401.10774",
+    ),
+    Part(
+        "lenience",
+        "lossy: rejection with a discount on q",
+        "verifiers.lenience:Lenience",
+        "Leviathan et al. 2023, arXiv:2211.17192",
+    ),
+    Part(
+        "threshold",
+        "lossy: a guess stands until one surprises the target",
+        "verifiers.threshold:Threshold",
+        "Kim et al. 2023, arXiv:2302.07863",
+    ),
+)
+POLICIES: Final = table(
+    Part("fixed", "always the same shape", "policies.fixed:Fixed", "Leviathan et al. 2023, arXiv:2211.17192"),
+    Part(
+        "additive",
+        "deeper after a clean sweep, shallower after a refusal",
+        "policies.additive:Additive",
+        "Gante 2023, huggingface.co/blog/assisted-generation",
+    ),
+    Part(
+        "cost-aware",
+        "as deep as pays by this machine's measured costs, or not at all",
+        "policies.cost_aware:CostAware",
+        "Leviathan et al. 2023, arXiv:2211.17192",
+    ),
+    Part(
+        "chains",
+        "several chains side by side that share nothing but the root",
+        "policies.chains:Chains",
+        "Sun et al. 2023, arXiv:2310.15141",
+    ),
+    Part(
+        "template",
+        "the same tree always, spelt out level by level",
+        "policies.template:Template",
+        "Jeon et al. 2024, arXiv:2402.14160; Li et al. 2024, arXiv:2401.15077",
+    ),
+    Part(
+        "sequoia",
+        "the tree with the most tokens a second, by measured acceptance of each rank and measured costs",
+        "policies.sequoia:Sequoia",
+        "Chen et al. 2024, arXiv:2402.12374",
+    ),
+    Part(
+        "sparse-tree",
+        "the tree whose size pays best, by measured acceptance of each level and rank and measured costs",
+        "policies.sparse_tree:SparseTree",
+        "Chen et al. 2024, arXiv:2405.18628",
+    ),
+    Part(
+        "dynamic-tree",
+        "the drafter's likeliest paths grow on, its likeliest nodes stay",
+        "policies.dynamic_tree:DynamicTree",
+        "Li et al. 2024, arXiv:2406.16858",
+    ),
+    Part(
+        "dyspec",
+        "a tree of draws that grows where the next guess is likeliest to be needed",
+        "policies.dyspec:DySpec",
+        "Xiong et al. 2024, arXiv:2410.11744",
+    ),
+    Part(
+        "stochastic-beam",
+        "whole paths drawn without replacement, so many abreast",
+        "policies.stochastic_beam:StochasticBeam",
+        "Jeon et al. 2024, arXiv:2402.14160; Kool et al. 2019, arXiv:1903.06059",
+    ),
+    Part(
+        "confidence",
+        "stop where the drafter itself is unsure",
+        "policies.confidence:Confidence",
+        "Zhang et al. 2023, arXiv:2309.08168",
+    ),
+    Part(
+        "dynamic-exit",
+        "the exit layer and depth with the most tokens for the layers read (early-exit)",
+        "policies.dynamic_exit:DynamicExit",
+        "Entezari Zarch et al. 2025, arXiv:2504.05598",
+        needs=NEEDS_LAYERS,
+    ),
+)
+DECODERS: Final = table(
+    Part(
+        "ead",
+        "two models of one tokenizer take turns: the target speaks while the text is uncertain",
+        "decoders.ead:EAD",
+        "Simonds 2025, arXiv:2502.06833",
+        needs=NEEDS_DRAFT,
+    ),
+    Part(
+        "r2r",
+        "a learned router sends a small model's token to the target where it would lead elsewhere",
+        "decoders.r2r:R2R",
+        "Fu et al. 2025, arXiv:2505.21600",
+        needs=NEEDS_DRAFT,
+    ),
+    Part(
+        "bild",
+        "a small model speaks until it is unsure; the target looks over it and goes on",
+        "decoders.bild:BiLD",
+        "Kim et al. 2023, arXiv:2302.07863",
+        needs=NEEDS_DRAFT,
+    ),
+    Part(
+        "pearl",
+        "the draft model writes on while the target verifies what it wrote before",
+        "decoders.pearl:PEARL",
+        "Liu et al. 2024, arXiv:2408.11850",
+        needs=NEEDS_DRAFT,
+    ),
+    Part(
+        "superposed",
+        "several drafts at one pass a token, fed with a mixture of their last tokens",
+        "decoders.superposed:Superposed",
+        "Shen et al. 2024, arXiv:2405.18400",
+    ),
+)
+SAMPLERS: Final = table(
+    Part("greedy", "the likeliest token, always", "samplers.greedy:greedy", "Leviathan et al. 2023, arXiv:2211.17192"),
+    Part(
+        "temperature",
+        "flatter above 1, steeper below",
+        "samplers.temperature:temperature",
+        "Ackley, Hinton and Sejnowski 1985",
+    ),
+    Part("top-k", "only the k likeliest tokens", "samplers.top_k:top_k", "Fan et al. 2018, arXiv:1805.04833"),
+    Part("top-p", "the fewest tokens of mass p", "samplers.top_p:top_p", "Holtzman et al. 2019, arXiv:1904.09751"),
+    Part("min-p", "only tokens near the likeliest", "samplers.min_p:min_p", "Nguyen et al. 2024, arXiv:2407.01082"),
+    Part("chain", "several of these, left to right", "samplers.chain:chain", "Leviathan et al. 2023, arXiv:2211.17192"),
+)
+CONSTRAINTS: Final = table(
+    Part(
+        "unconstrained",
+        "everything may come next",
+        "constraints.unconstrained:Unconstrained",
+        "the neutral element of the Constraint seam",
+    ),
+)
+RECIPES: Final = table(
+    Part(
+        "medusa",
+        "heads on the last state, each guessing one place further",
+        "distill.heads.medusa:Medusa",
+        "Cai et al. 2024, arXiv:2401.10774",
+    ),
+    Part(
+        "eagle",
+        "one layer that guesses the next state, token after token",
+        "distill.heads.eagle:Eagle",
+        "Li et al. 2024, arXiv:2401.15077; Zhang et al. 2024, arXiv:2408.15766",
+    ),
+    Part(
+        "eagle3",
+        "one layer over states of three depths, taught on what it feeds itself",
+        "distill.heads.eagle3:Eagle3",
+        "Li et al. 2025, arXiv:2503.01840",
+    ),
+    Part(
+        "fspad",
+        "EAGLE's layer, states sampled with the token that was drawn, logits from a branch",
+        "distill.heads.fspad:Fspad",
+        "Gui et al. 2024, arXiv:2408.15562",
+    ),
+    Part(
+        "falcon",
+        "an LSTM and one layer that guess a block of states at a time, taught by glances at the answer",
+        "distill.heads.falcon:Falcon",
+        "Gao et al. 2024, arXiv:2412.12639; Qian et al. 2020, arXiv:2008.07905",
+    ),
+    Part(
+        "chimera",
+        "one layer that fuses the last three tokens with the target's states of all before",
+        "distill.heads.chimera:Chimera",
+        "Zeng et al. 2024, arXiv:2402.15758",
+    ),
+    Part(
+        "ppd",
+        "prompt tokens: a few embeddings that stand for tokens to come",
+        "distill.heads.ppd:Ppd",
+        "Chen et al. 2024, arXiv:2405.18628",
+    ),
+    Part(
+        "hidden-transfer",
+        "matrices that make states of tokens to come out of a middle layer's",
+        "distill.heads.hidden_transfer:HiddenTransfer",
+        "Wu et al. 2024, arXiv:2404.12022",
+    ),
+)
+"""What `decant distill` teaches."""

@@ -1,0 +1,68 @@
+"""The rows of the tables: what a method, and a part of one, says of itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final, TypeVar, final
+
+DEFAULT_VERIFIER: Final = "coupled"
+NEEDS_DRAFT: Final = "a draft model"
+NEEDS_TREES: Final = "tree masks"
+NEEDS_HEAD: Final = "a trained head"
+NEEDS_LAYERS: Final = "decant's own forward pass"
+WIRED: Final = frozenset({"coupled"})
+"""Fields that look like knobs and are none (`wiring` sets them): how a drafter draws follows from who verifies."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a role.
+
+    home:   `module:Name`, below the package.
+    needs:  what it cannot do without, "" for nothing.
+    source: authors, year, arXiv id.
+    """
+
+    name: str
+    summary: str
+    home: str
+    source: str
+    needs: str = ""
+
+    def get(self) -> Any:
+        """The class, or the function, itself."""
+        module, _, name = self.home.partition(":")
+        return getattr(import_module(f"decant.{module}"), name)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One decoding method: a drafter with the policy and the verifier that suit it, or a decoder of its own.
+
+    drafter:  None decodes plainly, unless there is a decoder.
+    policy:   the default, as `--policy` would spell it; "" where nothing is drafted.
+    needs:    what it cannot do without: "a draft model", "tree masks", or "".
+    verifier: the default, as `--verifier` would spell it.
+    decoder:  of methods that are no draft-and-verify loop.
+    head:     the kind of trained head, where it is not the drafter's own.
+    """
+
+    name: str
+    summary: str
+    source: str
+    drafter: str | None = None
+    policy: str = ""
+    needs: str = ""
+    verifier: str = DEFAULT_VERIFIER
+    decoder: str | None = None
+    head: str | None = None
+
+
+Row = TypeVar("Row", Part, Recipe)
+
+
+def table(*rows: Row) -> Mapping[str, Row]:
+    """The rows by their names."""
+    return {row.name: row for row in rows}
