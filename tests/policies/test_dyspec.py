@@ -64,7 +64,7 @@ def order_of(draft: Draft, request: int) -> dict[tuple[int, ...], list[int]]:
     return children
 
 
-@pytest.mark.parametrize("budget", [1, 3, 6, 10])
+@pytest.mark.parametrize("nodes", [1, 3, 6, 10])
 def test_it_is_the_heap(nodes: int) -> None:
     """The tree of all paths tells what every node would have said next; the heap finds the smaller tree in it."""
     large = drafted(DySpec(budget=84, threshold=0.0, depth=3).shape(None), 40)

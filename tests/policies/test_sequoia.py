@@ -61,7 +61,7 @@ def every_tree(nodes: int, width: int) -> frozenset[frozenset[Path]]:
 
 
 @pytest.mark.parametrize("chances", CHANCES)
-@pytest.mark.parametrize("budget", range(1, 8))
+@pytest.mark.parametrize("nodes", range(1, 8))
 def test_the_likeliest_paths_are_the_programme_and_the_best_of_all_trees(nodes: int, chances) -> None:
     """nodes counts the root, as the paper does."""
     for depth in (2, 3, 5):
