@@ -15,7 +15,7 @@ from decant.samplers.temperature import temperature
 from decant.testing.laws import check_decoder, check_drafter, check_law
 from decant.testing.laws.paths import paths
 from decant.testing.markov import MarkovLM
-from decant.types import PAD, Draft, Scores
+from decant.types import PAD, CostCurve, Draft, Scores
 from decant.verifiers.coupled import Coupled
 from decant.verifiers.tree_rejection import TreeRejection
 
@@ -65,6 +65,23 @@ def test_of_equals_the_elder_is_kept() -> None:
     logp_BN = torch.tensor([[0.0, -1.0, 0.0, 0.0, -torch.inf]])
     assert Reranked(2, 2).kept(Paths(logp_BN, logp_BN)).tolist() == [[0, 2]]
     assert Reranked(2, 9).kept(Paths(logp_BN, logp_BN)).tolist() == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("bend", [1, 2, 5, 30])
+def test_a_draft_keeps_as_many_nodes_as_pay(bend: int) -> None:
+    """Rows are free up to a bend, then each costs as much as the first: by brute force over all numbers."""
+    costs = CostCurve((1, bend, bend + 40), (1.0, 1.0, 41.0)) if bend > 1 else CostCurve((1, 41), (1.0, 41.0))
+    logp_BN = torch.tensor([[-0.1, -2.0, -0.3, -0.2, -3.0], [-4.0, -5.0, -6.0, -7.0, -8.0]])
+    for row, kept in zip(logp_BN, Reranked(2, 4, costs).kept(Paths(logp_BN, logp_BN)).tolist(), strict=True):
+        order = row.argsort(descending=True).tolist()[:4]
+        speed = [(1 + sum(float(row[at].exp()) for at in order[:n])) / costs.seconds(n + 1) for n in range(5)]
+        best = max(range(5), key=speed.__getitem__)
+        assert sorted(order[:best]) == [node for node in kept if node != PAD]
+
+
+def test_where_rows_are_free_the_whole_budget_stays() -> None:
+    flat = drafted(DynamicTree(3, 2, 7, CostCurve((1,), (1.0,))), greedy())
+    assert paths(flat) == paths(drafted(DynamicTree(3, 2, 7), greedy()))
 
 
 @pytest.mark.parametrize("coupled", [True, False])

@@ -1,24 +1,30 @@
 """A tree that follows the drafter's confidence: its likeliest paths grow on, and the likeliest nodes of all are kept.
 
+EAGLE-2 keeps a fixed number of nodes, tuned for a GPU. Here each draft keeps as many as pay by this machine's measured
+costs: the product of a path's chances is how likely its last node is needed, so their sum is the tokens to be expected.
 Source: Li et al. 2024, arXiv:2406.16858 (EAGLE-2).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from decant.drafting.growth import Children, Level, ascending
 from decant.errors import BadInput
-from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
+from decant.types import PAD, CostCurve, Draft, DraftShape, Scores, Taps, Verdict
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class DynamicTree:
-    """`depth` levels; on each the `width` likeliest new nodes get `width` children each; in the end the `budget`
-    likeliest nodes of all stay.
+    """`depth` levels; on each the `width` likeliest new nodes get `width` children each; in the end at most `budget`
+    of the likeliest nodes of all stay: those with the most tokens a second.
+
+    target_costs: seconds of a pass by its rows; None: a node more costs nothing, and the whole budget stays. Each
+        request chooses as if it were alone.
 
     Guesses are chosen, not drawn, so any verifier of fixed guesses loses nothing. The drafter is asked once a level.
     Raises BadInput unless depth >= 0 and width and budget are above 0.
@@ -27,6 +33,7 @@ class DynamicTree:
     depth: int = 6
     width: int = 8
     budget: int = 48
+    target_costs: CostCurve | None = field(default=None, repr=False)
 
     taps: ClassVar[Taps] = Taps()
 
@@ -42,7 +49,7 @@ class DynamicTree:
 
     def shape(self, state: None) -> DraftShape:
         """The same rule of growth."""
-        growth = Reranked(self.width, self.budget)
+        growth = Reranked(self.width, self.budget, self.target_costs)
         return DraftShape(self.depth, self.width, self.budget, growth=growth, siblings="fixed")
 
     def observe(self, state: None, draft: Draft, verdict: Verdict, scores: Scores) -> None:
@@ -65,6 +72,7 @@ class Reranked:
 
     width: int
     budget: int
+    costs: CostCurve | None = None
 
     def start(self, batch: int, device: torch.device) -> Paths:
         """The root is certain."""
@@ -87,6 +95,17 @@ class Reranked:
 
     def kept(self, state: Paths) -> Tensor:
         """The likeliest of all."""
-        order_BN = state.logp_BN.argsort(dim=1, descending=True, stable=True)[:, : self.budget]
-        kept_BN = torch.zeros_like(state.logp_BN, dtype=torch.bool).scatter(1, order_BN, value=True)
-        return ascending(kept_BN & (state.logp_BN > -torch.inf))
+        logp_BN, order_BN = state.logp_BN.sort(dim=1, descending=True, stable=True)
+        logp_BN, order_BN = logp_BN[:, : self.budget], order_BN[:, : self.budget]
+        stays_BN = logp_BN > -torch.inf
+        if self.costs is not None:
+            stays_BN = stays_BN & self._pay(logp_BN.exp(), self.costs)
+        kept_BN = torch.zeros_like(state.logp_BN, dtype=torch.bool).scatter(1, order_BN, stays_BN)
+        return ascending(kept_BN)
+
+    def _pay(self, chance_BN: Tensor, costs: CostCurve) -> Tensor:
+        """The first so many of nodes in order, likeliest first, that give the most tokens a second; perhaps none."""
+        rank_N = torch.arange(chance_BN.shape[1], device=chance_BN.device)
+        price_M = torch.tensor([costs.seconds(rows) for rows in range(1, len(rank_N) + 2)], device=chance_BN.device)
+        tokens_BM = 1 + pad(chance_BN.cumsum(1), (1, 0))
+        return rank_N < (tokens_BM / price_M).argmax(1, keepdim=True)
