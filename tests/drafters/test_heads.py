@@ -12,7 +12,6 @@ from decant.decoders.generate import generate, right_pad
 from decant.decoders.speculative import Speculative
 from decant.decoders.stopping import Stopping
 from decant.drafters.eagle import Eagle
-from decant.drafters.eagle3 import Eagle3
 from decant.drafters.medusa import Medusa
 from decant.models.build import LlamaSpec, save_folder
 from decant.models.build import untrained as untrained_llama
@@ -39,8 +38,8 @@ HEADS = {
     "medusa": Medusa(toy("medusa")),
     "eagle": Eagle(toy("eagle")),
     "eagle, few ids": Eagle(toy("eagle", ids=(0, 2, 3))),
-    "eagle3": Eagle3(toy("eagle3")),
-    "eagle3, few ids": Eagle3(toy("eagle3", ids=(1, 4))),
+    "eagle3": Eagle(toy("eagle3")),
+    "eagle3, few ids": Eagle(toy("eagle3", ids=(1, 4))),
     "fspad": Eagle(toy("fspad")),
     "falcon": Eagle(toy("falcon")),
     "falcon, few ids": Eagle(toy("falcon", ids=(0, 2, 3))),
@@ -48,7 +47,7 @@ HEADS = {
     "chimera, few ids": Eagle(toy("chimera", ids=(1, 4))),
 }
 KINDS = [
-    ("medusa", Medusa), ("eagle", Eagle), ("eagle3", Eagle3), ("fspad", Eagle), ("falcon", Eagle), ("chimera", Eagle),
+    ("medusa", Medusa), ("eagle", Eagle), ("eagle3", Eagle), ("fspad", Eagle), ("falcon", Eagle), ("chimera", Eagle),
 ]  # fmt: skip
 POLICIES = {
     "chain": Fixed(3),

@@ -9,7 +9,6 @@ import torch
 from decant.drafters.aded import Aded
 from decant.drafters.draft_model import DraftModel
 from decant.drafters.eagle import Eagle
-from decant.drafters.eagle3 import Eagle3
 from decant.drafters.early_exit import EarlyExit
 from decant.drafters.fused import Fused
 from decant.drafters.jacobi import Jacobi
@@ -75,8 +74,8 @@ DRAFTERS = [
     Medusa(toy("medusa"), coupled=False),
     Eagle(toy("eagle")),
     Eagle(toy("eagle"), coupled=False),
-    Eagle3(toy("eagle3", ids=(0, 2, 3))),
-    Eagle3(toy("eagle3", ids=(0, 2, 3)), coupled=False),
+    Eagle(toy("eagle3", ids=(0, 2, 3))),
+    Eagle(toy("eagle3", ids=(0, 2, 3)), coupled=False),
     Eagle(toy("fspad")),
     Eagle(toy("falcon")),
     Eagle(toy("falcon"), coupled=False),

@@ -2,8 +2,9 @@
 
 After each step the head reads the accepted tokens with the target's true states; what it made up while it drafted is
 forgotten. Trees are the policy's: a fixed template is EAGLE-1, one grown by confidence is EAGLE-2. Other heads that go
-from states to states draft the same way (FSPAD, Falcon, Chimera): which one it is, the method says.
-Source: Li et al. 2024, arXiv:2401.15077; EAGLE-2: Li et al. 2024, arXiv:2406.16858.
+from states to states draft the same way (EAGLE-3, FSPAD, Falcon, Chimera): which one it is, the method says.
+Source: Li et al. 2024, arXiv:2401.15077; EAGLE-2: Li et al. 2024, arXiv:2406.16858; EAGLE-3: Li et al. 2025,
+arXiv:2503.01840.
 """
 
 from collections.abc import Sequence

@@ -54,13 +54,6 @@ DRAFTERS: Final = table(
         needs=NEEDS_HEAD,
     ),
     Part(
-        "eagle3",
-        "a trained layer over states of three depths",
-        "drafters.eagle3:Eagle3",
-        "Li et al. 2025, arXiv:2503.01840",
-        needs=NEEDS_HEAD,
-    ),
-    Part(
         "parallel-prompt",
         "trained prompt tokens behind the nodes of a draft (PPD)",
         "drafters.parallel_prompt:ParallelPrompt",

@@ -131,9 +131,10 @@ METHODS: Final = table(
         "eagle3",
         "a trained layer over the target's states of three depths",
         "Li et al. 2025, arXiv:2503.01840",
-        drafter="eagle3",
+        drafter="eagle",
         policy="dynamic-tree",
         needs=NEEDS_HEAD,
+        head="eagle3",
     ),
     Recipe(
         "fspad",

@@ -6,14 +6,14 @@ Source: Li et al. 2024, arXiv:2401.15077; more steps than one: Zhang et al. 2024
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar, Final, final
 
 import torch
 from torch import Tensor
 
-from decant.distill.heads.lesson import cross_entropy, noisy, regression, sized, targets
+from decant.distill.heads.lesson import cross_entropy, layered, noisy, regression, targets
 from decant.distill.trainer import Loss
 from decant.models.build import mixed_precision
 from decant.models.heads.block import angles_of
@@ -46,13 +46,7 @@ class Eagle:
     def spec(self, teacher: Teacher) -> HeadSpec:
         """The head that it makes for this teacher."""
         spec = HeadSpec.beside(self.kind, teacher.name, teacher.config, taps=(-1,), draft_vocab=self.draft_vocab)
-        return replace(
-            spec,
-            intermediate=sized(self.intermediate, spec.intermediate),
-            heads=sized(self.heads, spec.heads),
-            kv_heads=sized(self.kv_heads, spec.kv_heads),
-            head_dim=sized(self.head_dim, spec.head_dim),
-        )
+        return layered(spec, self)
 
     def rate(self, spec: HeadSpec) -> float:
         """3e-5 at a width of 4,096, as published; more for narrower heads."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, final
 import torch
 from torch import Tensor
 
-from decant.distill.heads.lesson import cross_entropy, sized, targets
+from decant.distill.heads.lesson import cross_entropy, layered, targets
 from decant.distill.trainer import Loss
 from decant.models.build import mixed_precision
 from decant.models.heads.block import angles_of
@@ -41,14 +41,7 @@ class Eagle3:
     def spec(self, teacher: Teacher) -> HeadSpec:
         """The head that it makes for this teacher."""
         spec = HeadSpec.beside(self.kind, teacher.name, teacher.config, draft_vocab=self.draft_vocab)
-        return replace(
-            spec,
-            taps=default_taps(spec.teacher_layers),
-            intermediate=sized(self.intermediate, spec.intermediate),
-            heads=sized(self.heads, spec.heads),
-            kv_heads=sized(self.kv_heads, spec.kv_heads),
-            head_dim=sized(self.head_dim, spec.head_dim),
-        )
+        return replace(layered(spec, self), taps=default_taps(spec.teacher_layers))
 
     def rate(self, spec: HeadSpec) -> float:
         """5e-5 at a width of 4,096; more for narrower heads."""
