@@ -6,6 +6,8 @@ house:target with each of its heads (those that its decant.json names, or --head
 prompts: tokens a target call, and the megabytes of weights that a round of drafting reads in bfloat16. The yardstick is
 draft-model with a chain of five. Acceptance does not depend on the size of the target, which is not widened here; what
 it is worth in time is in benchmarks/methods.py.
+
+Left out: time, and the bytes of the head's own cache, which are few.
 """
 
 import argparse

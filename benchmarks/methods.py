@@ -7,6 +7,9 @@ draft and heads beside it), and stories260K on TinyStories, are the headline; gs
 beside them (the house model's answers there are its own invention: look at the distinct 4-grams). In each cell all
 methods race against plain decoding in the same run. Whole rounds are kept under DECANT_HOME: interrupted, the same
 command goes on where it stopped, and a cell that is finished is only told again.
+
+Left out: batches above 1 (benchmarks/batching.py), other machines, and whether another tokenizer's draft would do
+(benchmarks/cross_vocabulary.py); methods whose needs are not met say so in the table.
 """
 
 import argparse

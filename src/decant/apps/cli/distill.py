@@ -16,7 +16,7 @@ from decant.apps.knobs import split
 
 @sentences()
 def distill(
-    recipe: Annotated[str, typer.Argument(help="What to teach, as name:knob=value: medusa, eagle, eagle3.")],
+    recipe: Annotated[str, typer.Argument(help="What to teach: a recipe of `decant methods`, as name:knob=value.")],
     teacher: Annotated[str, typer.Option(help="A Hub id, a folder in Hugging Face format, or house:target.")],
     texts: Annotated[
         str,

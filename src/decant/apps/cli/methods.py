@@ -16,6 +16,7 @@ ROLES: Final[Mapping[str, tuple[str, Mapping[str, catalog.Part]]]] = {
     "verifiers": ("who judges (--verifier)", catalog.VERIFIERS),
     "policies": ("how much to guess (--policy)", catalog.POLICIES),
     "decoders": ("loops of their own", catalog.DECODERS),
+    "recipes": ("what `decant distill` teaches", catalog.RECIPES),
     "samplers": ("what is done to logits (--temperature, --top-k, --top-p, --min-p)", catalog.SAMPLERS),
     "constraints": ("what may come next", catalog.CONSTRAINTS),
 }
