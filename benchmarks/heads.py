@@ -52,8 +52,9 @@ def megabytes(folder: Path | None, name: str, depth: int) -> float | None:
     file = (folder or Path()) / "recipe.json"
     if not file.is_file():
         return None
-    once = json.loads(file.read_text())["learnt"]["read_bytes"] / 1e6
-    return round(once if kind(name) in AT_ONCE else once * depth, 2)
+    learnt = json.loads(file.read_text())["learnt"]
+    levels = 1 if kind(name) in AT_ONCE else depth
+    return round((learnt["read_bytes"] * levels + learnt.get("once_bytes", 0)) / 1e6, 2)
 
 
 def row(found: dict[str, Any], heads: dict[str, str], draft_bytes: int) -> dict[str, Any]:
@@ -82,7 +83,8 @@ if __name__ == "__main__":
             trial = prepare(target, question, read(source, chosen.limit), Sampling(temperature=heat), Opening())
             report = trial.race(1, lambda done, total, text: None)
             raced = [one for one in report["methods"] if one["name"] != "plain" and one["skipped"] is None]
-            rows = [row(one, heads, draft.model.network.weight_bytes()) for one in raced]
+            network = draft.model.network
+            rows = [row(one, heads, network.weight_bytes() * 2 // network.dtype.itemsize) for one in raced]
             yardstick = rows[0]["tokens_a_call"]
             print(f"\n{source}, temperature {heat:g}", flush=True)
             for one in rows:

@@ -13,6 +13,10 @@ from typing import final
 import torch
 from torch import Tensor
 
+LIKELY = 64
+"""Ids of a row that a guess may be, where it is drawn with the target's numbers: Gumbel numbers are dear (3 ms for 8
+rows of 4,096 on a CPU), and behind these there is little left to win."""
+
 TARGET = "target"
 """The target's own draws. Their key leaves out the root, so that a coupled drafter, which guesses several positions
 ahead, sees the very numbers that the target will use there."""

@@ -83,13 +83,21 @@ def on_path(draft: Draft, verdict: Verdict) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def ancestry(parents_BN: Tensor) -> Tensor:
-    """sees_BMM, bool: row i sees row j, which is itself or an ancestor; row 0 is the root, row i + 1 is node i.
-
-    A product of the relation with itself doubles how far a row sees.
-    """
+    """sees_BMM, bool: row i sees row j, which is itself or an ancestor; row 0 is the root, row i + 1 is node i."""
     batch, nodes = parents_BN.shape
     above_BM = torch.nn.functional.pad(parents_BN + 1, (1, 0))  # the root is above itself
-    sees_BMM = torch.eye(nodes + 1, device=parents_BN.device).repeat(batch, 1, 1).scatter(2, above_BM[..., None], 1.0)
-    for _ in range(nodes.bit_length()):
-        sees_BMM = (sees_BMM @ sees_BMM).clamp_max(1.0)
-    return sees_BMM > 0
+    sees_BMM = torch.eye(nodes + 1, dtype=torch.bool, device=parents_BN.device).repeat(batch, 1, 1)
+    at_BM = above_BM
+    while True:
+        sees_BMM.scatter_(2, at_BM[..., None], True)
+        if not at_BM.any():  # sync: have all rows reached the root? Once a level
+            return sees_BMM
+        at_BM = above_BM.gather(1, at_BM)
+
+
+def likeliest(law_XV: Tensor, count: int) -> Tensor:
+    """The `count` largest entries of each row, zeros elsewhere. What competes by race pays for every entry."""
+    if law_XV.shape[-1] <= count:
+        return law_XV
+    best_XK, ids_XK = law_XV.topk(count, dim=-1)
+    return torch.zeros_like(law_XV).scatter(-1, ids_XK, best_XK)

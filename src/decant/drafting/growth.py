@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from decant.drafting.templates import Stage, cut, even, stages
-from decant.noise import TARGET, Noise
+from decant.noise import LIKELY, TARGET, Noise
+from decant.numerics import likeliest
 from decant.types import PAD, DraftShape, Siblings
 
 
@@ -48,10 +49,13 @@ class Level:
 
     @cached_property
     def race_BLV(self) -> Tensor:
-        """log q + Gumbel: its k largest are k draws without replacement. Rows of one depth share their numbers, unless
-        they are to lie apart: a verifier walks one path and meets one of them."""
-        if self.coupled or not self.apart:
-            return self.noise.gumbel(self.law_BLV, self.depth_BL, TARGET if self.coupled else "draft")
+        """log q + Gumbel: its k largest are k draws without replacement; of guesses that are coupled, and so may be
+        any, only the likeliest compete. Rows of one depth share their numbers, unless they are to lie apart: a verifier
+        walks one path and meets one of them."""
+        if self.coupled:
+            return self.noise.gumbel(likeliest(self.law_BLV, LIKELY), self.depth_BL, TARGET)
+        if not self.apart:
+            return self.noise.gumbel(self.law_BLV, self.depth_BL, "draft")
         law_RV, depth_R, noise = self._each_alone
         return noise.gumbel(law_RV, depth_R, "draft").view_as(self.law_BLV)
 
