@@ -92,5 +92,9 @@ def test_a_knob_of_neither_names_the_nearest_of_both():
         split("toy:dpth=7").parted({"share": float}, {"depth": int})
 
 
+def test_a_house_model_is_one_value():
+    assert split("toy:start=house:draft:depth=2") == Spec("toy", {"start": "house:draft", "depth": "2"})
+
+
 def test_later_knobs_win():
     assert split("fixed:depth=4:width=2").joined(split("x:depth=9")) == Spec("fixed", {"depth": "9", "width": "2"})

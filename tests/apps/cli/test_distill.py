@@ -49,7 +49,7 @@ def test_a_head_is_taught_and_written(recipe, decant, tmp_path, folder):
     assert kept["command"].endswith("--steps 3 --batch 2 --max-tokens 12")
 
 
-@pytest.mark.parametrize("method", ["medusa", "eagle", "eagle-2", "eagle3", "fspad", "falcon", "chimera"])
+@pytest.mark.parametrize("method", ["medusa", "eagle", "eagle-2", "eagle3", "glide", "fspad", "falcon", "chimera"])
 def test_a_taught_head_drafts_and_nothing_is_lost(method, decant, tmp_path, folder):
     kind = "eagle" if method == "eagle-2" else method
     assert decant(kind).exit_code == 0
