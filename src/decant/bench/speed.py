@@ -7,7 +7,7 @@ acceptance_length    generated tokens over request-steps: the bonus token counts
                      or the last token allowed does not. It is the target calls that were saved, no more.
 acceptance_by_position  see `acceptance.by_position`; drafts count whole there, before any cut.
 seconds              of one repeat, after prefill: in the drafter, in the target (score and commit), and elsewhere
-                     (warps, draws, verification, the crank).
+                     (warps, draws, verification, the crank); 0 where draft and target work at the same time.
 lost                 of a lossy method: see `quality.lost`.
 identical            every output equals plain decoding's in exact mode, which is run once and not timed.
 """
@@ -130,7 +130,7 @@ class Record:
             "seconds": {
                 "draft": round(draft, 6),
                 "target": round(target, 6),
-                "other": round(sum(lap.decoding for lap in laps) / repeats - draft - target, 6),
+                "other": round(max(0.0, sum(lap.decoding for lap in laps) / repeats - draft - target), 6),
             },
             "target_calls": first.calls,
             "distinct_4grams": None if distinct is None else round(distinct, 4),

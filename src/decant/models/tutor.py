@@ -36,7 +36,7 @@ class Tutor:
 
     model: Causal
     network: PreTrainedModel
-    rate: float = 3e-4
+    rate: float = 1e-4
     seconds: float = 2.0
     steps: int = 2
     window: int = 16
