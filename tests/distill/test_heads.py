@@ -15,6 +15,7 @@ from decant.distill.heads.eagle import Eagle
 from decant.distill.heads.eagle3 import Eagle3
 from decant.distill.heads.falcon import Falcon
 from decant.distill.heads.fspad import Fspad
+from decant.distill.heads.glide import Glide
 from decant.distill.heads.lesson import targets
 from decant.distill.heads.measure import measure
 from decant.distill.heads.medusa import Medusa
@@ -36,6 +37,8 @@ RECIPES = {
     "eagle, few ids": Eagle(draft_vocab=9, ce=1.0),
     "eagle3, few ids": Eagle3(draft_vocab=9, unroll=2),
     "medusa, few ids": Medusa(draft_vocab=9, shared=False),
+    "glide": Glide(unroll=2, width=16),
+    "glide, few ids": Glide(draft_vocab=9, layers=2, heads=4, kv_heads=2),
     "fspad": Fspad(ce=1.0, unroll=2, gate=4),
     "falcon": Falcon(ce=1.0),
     "falcon, blocks of 3": Falcon(block=3, draft_vocab=9, ce=1.0, memory=16, glance=1.0),

@@ -13,16 +13,15 @@ from decant.models.heads.recurrent import Recurrent
 from decant.models.heads.semi_autoregressive import SemiAutoregressive
 from decant.models.heads.spec import HeadSpec
 
-LOUD = {"medusa": 1.0, "eagle3": 1.0, "chimera": 0.1}
+LOUD = {"medusa": 1.0, "eagle3": 1.0, "glide": 1.0, "chimera": 0.1}
 READY = {"medusa": Parallel, "falcon": SemiAutoregressive, "chimera": FullContext}
 
 
 def toy(kind: str, vocab: int = 5, ids: tuple[int, ...] = (), seed: int = 0) -> Any:
     """Of a kind; ids: those that it can guess, all where none are given."""
-    taps = (1, 2, -1) if kind == "eagle3" else (-1,)
-    spec = HeadSpec(
-        kind, "toy", vocab, vocab, 3, taps, 8, 2, 1, 4, len(ids), knobs={"num_heads": 3} if kind == "medusa" else {}
-    )
+    taps = (1, 2, -1) if kind in {"eagle3", "glide"} else (-1,)
+    knobs = {"medusa": {"num_heads": 3}, "glide": {"width": 6, "layers": 2}}.get(kind, {})
+    spec = HeadSpec(kind, "toy", vocab, vocab, 3, taps, 8, 2, 1, 4, len(ids), knobs=knobs)
     ids_V = torch.tensor(ids) if ids else None
     net = untrained(spec, ids_V, seed).requires_grad_(False)
     rng = torch.Generator().manual_seed(seed)

@@ -40,6 +40,8 @@ HEADS = {
     "eagle, few ids": Eagle(toy("eagle", ids=(0, 2, 3))),
     "eagle3": Eagle(toy("eagle3")),
     "eagle3, few ids": Eagle(toy("eagle3", ids=(1, 4))),
+    "glide": Eagle(toy("glide")),
+    "glide, few ids": Eagle(toy("glide", ids=(0, 2, 3))),
     "fspad": Eagle(toy("fspad")),
     "falcon": Eagle(toy("falcon")),
     "falcon, few ids": Eagle(toy("falcon", ids=(0, 2, 3))),
@@ -47,7 +49,8 @@ HEADS = {
     "chimera, few ids": Eagle(toy("chimera", ids=(1, 4))),
 }
 KINDS = [
-    ("medusa", Medusa), ("eagle", Eagle), ("eagle3", Eagle), ("fspad", Eagle), ("falcon", Eagle), ("chimera", Eagle),
+    ("medusa", Medusa), ("eagle", Eagle), ("eagle3", Eagle), ("glide", Eagle), ("fspad", Eagle), ("falcon", Eagle),
+    ("chimera", Eagle),
 ]  # fmt: skip
 POLICIES = {
     "chain": Fixed(3),
@@ -66,14 +69,14 @@ def test_nothing_is_lost(head: str, policy: str, warp: str) -> None:
     check_decoder(decoder, Autoregressive(TARGET, WARPS[warp], Unconstrained()), max_tokens=10)
 
 
-@pytest.mark.parametrize("head", ["eagle", "eagle3, few ids", "fspad", "falcon", "chimera"])
+@pytest.mark.parametrize("head", ["eagle", "eagle3, few ids", "glide", "fspad", "falcon", "chimera"])
 def test_draws_follow_the_target_under_rejection(head: str) -> None:
     drafter = replace(HEADS[head], coupled=False)
     warp = WARPS["sampled"]
     check_law(Speculative(TARGET, drafter, Rejection(), Fixed(2), warp, Unconstrained()), TARGET, warp)
 
 
-@pytest.mark.parametrize("head", ["fspad", "falcon, few ids", "chimera"])
+@pytest.mark.parametrize("head", ["glide, few ids", "fspad", "falcon, few ids", "chimera"])
 def test_drawn_trees_follow_the_target(head: str) -> None:
     drafter = replace(HEADS[head], coupled=False)
     warp = WARPS["sampled"]
@@ -98,9 +101,13 @@ def target(tmp_path_factory):
 
 def head_of(kind: str, target, ids=None):
     config = target.network.config
-    taps = (2, 4, -1) if kind == "eagle3" else (-1,)
-    spec = HeadSpec.beside(kind, "toy", config, taps=taps, draft_vocab=0 if ids is None else len(ids))
-    return ready(untrained(spec, ids, seed=1), target.network)
+    taps = (2, 4, -1) if kind in {"eagle3", "glide"} else (-1,)
+    knobs = {"width": 24, "layers": 2} if kind == "glide" else {}
+    spec = HeadSpec.beside(kind, "toy", config, taps=taps, draft_vocab=0 if ids is None else len(ids), knobs=knobs)
+    net = untrained(spec, ids, seed=1)
+    if kind == "glide":
+        torch.nn.init.eye_(net.glimpse.weight)  # nothing, at first
+    return ready(net, target.network)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -129,7 +136,7 @@ def test_after_any_round_the_head_has_read_the_targets_own_states(kind, drafter,
         pairs = [(state, fresh)]
         if kind != "medusa":
             one, two = (getattr(memory, "text", memory) for memory in (state, fresh))
-            assert int(one.length_B) == text_BT.shape[1] - 1
+            assert int(one.length_B) == text_BT.shape[1] - (kind != "glide")
             pairs = [(one.key_BKTW, two.key_BKTW), (one.last_BD, two.last_BD)]
         for one, two in pairs:
             torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)

@@ -76,6 +76,8 @@ DRAFTERS = [
     Eagle(toy("eagle"), coupled=False),
     Eagle(toy("eagle3", ids=(0, 2, 3))),
     Eagle(toy("eagle3", ids=(0, 2, 3)), coupled=False),
+    Eagle(toy("glide", ids=(0, 2, 3))),
+    Eagle(toy("glide", ids=(0, 2, 3)), coupled=False),
     Eagle(toy("fspad")),
     Eagle(toy("falcon")),
     Eagle(toy("falcon"), coupled=False),

@@ -19,11 +19,12 @@ VOCAB, WIDTH = 40, 64
 IDS = torch.arange(1, VOCAB, 3)
 KNOBS = {
     "medusa": {"num_heads": 2, "shared": False},
+    "glide": {"width": 24, "layers": 2},
     "fspad": {"gate": 4, "branch": 8},
     "falcon": {"memory": 24},
     "chimera": {"gram": 8},
 }
-KINDS = ["medusa", "eagle", "eagle3", "fspad", "falcon", "chimera"]
+KINDS = ["medusa", "eagle", "eagle3", "glide", "fspad", "falcon", "chimera"]
 
 
 def llama():
@@ -31,7 +32,7 @@ def llama():
 
 
 def written(kind: str, folder: Path, ids=IDS):
-    taps = (1, 2, -1) if kind == "eagle3" else (-1,)
+    taps = (1, 2, -1) if kind in {"eagle3", "glide"} else (-1,)
     draft_vocab = 0 if ids is None else len(ids)
     spec = HeadSpec.beside(kind, "llama", llama().config, taps=taps, draft_vocab=draft_vocab, knobs=KNOBS.get(kind, {}))
     net = untrained(spec, ids, seed=1)

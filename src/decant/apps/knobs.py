@@ -1,5 +1,6 @@
 """`name:knob=value:knob=value`, checked against the fields of the dataclass that it builds."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
@@ -38,7 +39,7 @@ class Spec:
 
 def split(spec: str) -> Spec:
     """Take `name:knob=value:...` apart. Raises BadInput for a knob without a value, or one set twice."""
-    name, *settings = spec.strip().split(":")
+    name, *settings = re.split(r"(?<!=house):", spec.strip())  # house:NAME is one value
     knobs: dict[str, str] = {}
     for setting in settings:
         knob, equals, text = setting.partition("=")

@@ -41,6 +41,7 @@ class Lesson:
 LESSONS: Final = (
     Lesson(f"eagle:{LAYER}:ce=1:unroll=3", 25, 2e-3),
     Lesson(f"eagle3:{LAYER}:unroll=4", 30, 2e-3),
+    Lesson("glide:start=house:draft:draft_vocab=2048", 20, 1e-3),
     Lesson("medusa", 10),
     Lesson(
         "fspad:lift=288:gate=16:branch=32:intermediate=64:heads=2:kv_heads=1:draft_vocab=1024:ce=1:unroll=3", 15, 2e-3

@@ -137,6 +137,15 @@ METHODS: Final = table(
         head="eagle3",
     ),
     Recipe(
+        "glide",
+        "a draft model that glimpses the target's states",
+        "Du et al. 2024, arXiv:2402.02082",
+        drafter="eagle",
+        policy="dynamic-tree",
+        needs=NEEDS_HEAD,
+        head="glide",
+    ),
+    Recipe(
         "fspad",
         "EAGLE's way with a head that samples each state with the token that was drawn",
         "Gui et al. 2024, arXiv:2408.15562",

@@ -207,6 +207,12 @@ RECIPES: Final = table(
         "Li et al. 2025, arXiv:2503.01840",
     ),
     Part(
+        "glide",
+        "a draft model that learns to use glimpses of the target's states",
+        "distill.heads.glide:Glide",
+        "Du et al. 2024, arXiv:2402.02082; Li et al. 2025, arXiv:2503.01840",
+    ),
+    Part(
         "fspad",
         "EAGLE's layer, states sampled with the token that was drawn, logits from a branch",
         "distill.heads.fspad:Fspad",

@@ -6,21 +6,15 @@ Source: Li et al. 2025, arXiv:2503.01840.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, final
 
-import torch
 from torch import Tensor
 
-from decant.distill.heads.lesson import cross_entropy, layered, targets
+from decant.distill.heads.lesson import layered
+from decant.distill.heads.unrolling import guessed, own_states
 from decant.distill.trainer import Loss
-from decant.models.build import mixed_precision
-from decant.models.heads.block import angles_of
-from decant.models.heads.recurrent import unrolled
 from decant.models.heads.spec import HeadSpec, default_taps
 from decant.models.teacher import Reading, Teacher
-
-DEPTHS: Final = 5  # of a measurement
 
 
 @final
@@ -49,26 +43,8 @@ class Eagle3:
 
     def loss(self, net: Any, teacher: Teacher) -> Loss:
         """Cross-entropy of every step."""
-        angles = angles_of(net.spec, torch.float32, teacher.device)
-
-        def loss(ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
-            reading = teacher.read(ids_BT, weights_BT, net.spec.taps)
-            law_NV, weight_N = targets(reading, net.ids_V)
-            total = law_NV.new_zeros(())
-            with mixed_precision(teacher.device):
-                for depth, logits_KV in enumerate(self._steps(net, reading, angles, self.unroll)):
-                    kept_K, _ = reading.columns(depth)
-                    total = total + self.decay**depth * cross_entropy(law_NV[kept_K], logits_KV, weight_N[kept_K])
-            return total
-
-        return loss
+        return own_states(net, teacher, self.unroll, self.decay)
 
     def guesses(self, net: Any, reading: Reading) -> Iterator[Tensor]:
         """Depth 0 on the teacher's states, the others on the head's own."""
-        angles = angles_of(net.spec, torch.float32, reading.ids_BT.device)
-        yield from self._steps(net, reading, angles, DEPTHS)
-
-    def _steps(self, net: Any, reading: Reading, angles: Any, steps: int) -> Iterator[Tensor]:
-        for depth, state_BTD in enumerate(islice(unrolled(net, reading.ids_BT, reading.hidden_BTF, angles), steps)):
-            kept_K, column_K = reading.columns(depth)
-            yield net.logits(state_BTD[reading.row_N[kept_K], column_K])
+        return guessed(net, reading)

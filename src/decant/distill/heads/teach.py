@@ -118,12 +118,15 @@ def _report(recipe: HeadRecipe, net: Any, teacher: Teacher, learnt: Learnt) -> d
     spec = net.spec
     parameters = sum(counted.values())
     own = any("lm_head" in name for name in counted) or not spec.knobs.get("shared", True)
+    once = sum(counted[name] for name in getattr(net, "once", ()))
+    read = parameters - once - sum(counted[name] for name in getattr(net, "rows", ()))
     borrowed = 0 if own else (spec.draft_vocab or spec.vocab) * spec.hidden
     return {
         "kind": recipe.kind,
         "teacher": teacher.name,
         "parameters": parameters,
-        "read_bytes": 2 * (parameters + borrowed),
+        "read_bytes": 2 * (read + borrowed),
+        "once_bytes": 2 * once,
         "draft_vocab": spec.draft_vocab or spec.vocab,
         "accuracy": [round(share, 4) for share in learnt.accuracy],
         "in_row": [round(share, 4) for share in learnt.in_row],

@@ -1,9 +1,10 @@
-"""The one transformer layer of a head: its weights under public names, and its mathematics in plain torch.
+"""A transformer layer of a head: its weights under public names, and its mathematics in plain torch.
 
 Training and decoding run the same lines; only the layout of the weights differs.
 Source: Touvron et al. 2023, arXiv:2302.13971 (the layer); Shazeer 2020, arXiv:2002.05202 (its gate).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -24,7 +25,8 @@ class Block:
     """A layer, ready to compute.
 
     read:  queries, keys and values in one product; both: gate and up.
-    after: weight of the norm before gate and up. width: of one attention head.
+    after: weight of the norm before gate and up; before: of the one before attention, if it has that alone.
+    width: of one attention head.
     """
 
     read: Product
@@ -36,6 +38,7 @@ class Block:
     kv_heads: int
     width: int
     eps: float
+    before: Tensor | None = None
 
     def look(self, x_BLE: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """query_BHLW, key_BKLW, value_BKLW; angles: of the rows' positions, broadcast over heads."""
@@ -102,6 +105,7 @@ class Layer(nn.Module):
             kv_heads=spec.kv_heads,
             width=spec.head_dim,
             eps=spec.eps,
+            before=self.get_parameter("input_layernorm.weight") if hasattr(self, "input_layernorm") else None,
         )
 
 
@@ -118,6 +122,25 @@ class ResBlock(nn.Module):
     def forward(self, x_XD: Tensor) -> Tensor:
         """As wide as it came."""
         return x_XD + silu(self.linear(x_XD))
+
+
+def through(
+    blocks: Sequence[Block],
+    fed: tuple[Tensor, Tensor],
+    angles: tuple[Tensor, Tensor],
+    mixed: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """out_BLD of layers on top of one another. fed: what attention of the lowest reads, and the residual.
+
+    mixed: number of a layer, query, key, value -> mixed_BHLW, over all keys that there are.
+    """
+    attended, residual = fed
+    for at, block in enumerate(blocks):
+        if at:
+            assert block.before is not None, "a layer on top of others has a norm before attention"
+            attended = normed(residual, block.before, block.eps)
+        residual = block.finish(mixed(at, *block.look(attended, angles)), residual)
+    return residual
 
 
 def normed(x_XD: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -23,6 +23,7 @@ class EagleNet(nn.Module):
 
     architecture: ClassVar[str] = "LlamaForCausalLMEagle"
     learns_vocab: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
 
     def __init__(self, spec: HeadSpec, ids_V: Tensor | None = None) -> None:
         super().__init__()
@@ -38,16 +39,14 @@ class EagleNet(nn.Module):
         return self
 
     @property
-    def layer(self) -> Layer:
-        """The only one."""
-        layer = self.layers[0]
-        assert isinstance(layer, Layer)
-        return layer
-
-    @property
     def ids_V(self) -> Tensor | None:
         """The ids that it guesses; None: all."""
         return self.chosen if isinstance(self.chosen, Tensor) else None
+
+    @property
+    def width(self) -> int:
+        """The target's."""
+        return self.spec.hidden
 
     def absorb(self, hidden_XF: Tensor) -> Tensor:
         """The target's last state as it is."""

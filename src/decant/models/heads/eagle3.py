@@ -25,6 +25,7 @@ class Eagle3Net(nn.Module):
 
     architecture: ClassVar[str] = "LlamaForCausalLMEagle3"
     learns_vocab: ClassVar[bool] = True
+    whole: ClassVar[bool] = False
 
     def __init__(self, spec: HeadSpec, ids_V: Tensor | None = None) -> None:
         super().__init__()
@@ -49,9 +50,14 @@ class Eagle3Net(nn.Module):
         self.lm_head.weight.copy_(self.ends.say(eye_DD).T)
 
     @property
-    def layer(self) -> Layer:
+    def layers(self) -> tuple[Layer]:
         """The only one."""
-        return self.midlayer
+        return (self.midlayer,)
+
+    @property
+    def width(self) -> int:
+        """The target's."""
+        return self.spec.hidden
 
     @property
     def ids_V(self) -> Tensor | None:

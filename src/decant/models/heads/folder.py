@@ -24,6 +24,7 @@ NETS: Final = {  # kind -> the network, and what makes it ready to draft
     "medusa": ("medusa:MedusaNet", "medusa:Parallel"),
     "eagle": ("eagle:EagleNet", "recurrent:Recurrent"),
     "eagle3": ("eagle3:Eagle3Net", "recurrent:Recurrent"),
+    "glide": ("glide:GlideNet", "recurrent:Recurrent"),
     "fspad": ("fspad:FspadNet", "recurrent:Recurrent"),
     "falcon": ("falcon:FalconNet", "semi_autoregressive:SemiAutoregressive"),
     "chimera": ("chimera:ChimeraNet", "full_context:FullContext"),

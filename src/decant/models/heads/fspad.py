@@ -26,6 +26,7 @@ class FspadNet(Borrower):
     of the gate's matrix, 0: whole; `branch`, the width inside the branch, 0: the state's."""
 
     architecture: ClassVar[str] = "FspadDrafter"
+    whole: ClassVar[bool] = False
 
     def __init__(self, spec: HeadSpec, ids_V: Tensor | None = None) -> None:
         super().__init__(spec, ids_V)
@@ -41,11 +42,9 @@ class FspadNet(Borrower):
         self._begin_as_eagle()
 
     @property
-    def layer(self) -> Layer:
-        """The only one."""
-        layer = self.layers[0]
-        assert isinstance(layer, Layer)
-        return layer
+    def width(self) -> int:
+        """The target's."""
+        return self.spec.hidden
 
     def absorb(self, hidden_XF: Tensor) -> Tensor:
         """The target's last state as it is: it is sampled once its next token is known."""

@@ -1,14 +1,15 @@
-"""Heads that guess one token after another from a state that they update themselves: EAGLE and its kin.
+"""Heads that guess one token after another from a state that they update themselves: EAGLE and its kin, GLIDE.
 
 Slot t reads the target's state of token t and the embedding of token t + 1, and says what token t + 2 is. Behind the
-last token that the target has read, the head feeds on its own output.
+last token that the target has read, the head feeds on its own output. A head that is a language model reads the whole
+text: a slot in front is the first token's, with zeros for a state.
 
 `unrolled` is how that is taught on a whole text at once: step 0 sees the target's states; step i sees, as it will when
 it drafts from column t, the keys of step 0 up to t and of steps 1 to i its own column alone.
 Source: Li et al. 2024, arXiv:2401.15077 (EAGLE); training-time test: Li et al. 2025, arXiv:2503.01840 (EAGLE-3).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from decant.models.fast.lean import Angles
-from decant.models.heads.block import Layer, angles_of
+from decant.models.heads.block import Layer, angles_of, through
 from decant.models.heads.ends import narrowed
 from decant.models.heads.spec import HeadSpec
 from decant.types import PAD, Draft
@@ -29,9 +30,18 @@ class RecurrentNet(Protocol):
     """A network of this kind: a module, bound to its teacher's ends."""
 
     spec: HeadSpec
+    whole: bool
+    """Whether it reads the first token too."""
 
     @property
-    def layer(self) -> Layer: ...
+    def layers(self) -> Iterable[Layer]:
+        """The lowest first; those above it have a norm before attention."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Of its states."""
+        ...
 
     @property
     def ids_V(self) -> Tensor | None:
@@ -54,7 +64,10 @@ class RecurrentNet(Protocol):
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """Slots of true states, right-padded; last_BD: the output of each request's last slot, zeros before the first."""
+    """Slots of true states, right-padded; heads of all layers, a layer's behind those of the one below.
+
+    last_BD: the output of each request's last slot, zeros before the first.
+    """
 
     key_BKTW: Tensor
     value_BKTW: Tensor
@@ -89,15 +102,20 @@ class Recurrent:
         self.kind: str = net.spec.kind
         self.layers, self.vocab = layers, vocab
         self._like = like  # a tensor of the type and device that it computes in
-        self.block = net.layer.block(packed=True)
+        self.blocks = [layer.block(packed=True) for layer in self.net.layers]
+        self.kv_heads = self.blocks[0].kv_heads
         self._angles = angles_of(net.spec, like.dtype, like.device)
 
     def start(self, prompt_BT: Tensor, hidden_BTF: Tensor) -> Memory:
         """After a prompt, of whose last token the target's state is not known."""
-        block, batch = self.block, len(prompt_BT)
-        none = self._like.new_empty(batch, block.kv_heads, 0, block.width)
+        batch, net = len(prompt_BT), self.net
+        if net.whole:
+            none = hidden_BTF.new_zeros(batch, 1, hidden_BTF.shape[-1] or len(self.layers) * net.spec.hidden)
+            hidden_BTF = torch.cat([none, hidden_BTF], 1) if hidden_BTF.shape[1] else none
+            prompt_BT = pad(prompt_BT, (1, 0))
+        none = self._like.new_empty(batch, len(self.blocks) * self.kv_heads, 0, self.blocks[0].width)
         length_B = torch.zeros(batch, dtype=torch.int64, device=self._like.device)
-        memory = Memory(none, none, length_B, self._like.new_zeros(batch, self.net.spec.hidden))
+        memory = Memory(none, none, length_B, self._like.new_zeros(batch, net.width))
         return self.follow(memory, prompt_BT[:, 1:], hidden_BTF)
 
     def follow(self, memory: Memory, tokens_BC: Tensor, hidden_BCF: Tensor) -> Memory:
@@ -105,21 +123,26 @@ class Recurrent:
         batch, count = tokens_BC.shape
         if not count:
             return memory
-        block = self.block
         state_BCD = self.net.absorb(narrowed(hidden_BCF, self.net.spec).to(self._like.dtype))
-        attended_BCE, residual_BCD = self.net.inputs(tokens_BC.clamp_min(0), state_BCD)
         slot_BC = memory.length_B[:, None] + torch.arange(count, device=tokens_BC.device)
-        query, key, value = block.look(attended_BCE, self.at(slot_BC))
         new_B = (tokens_BC != PAD).sum(-1)
         length_B = memory.length_B + new_B
         most = int(length_B.max())  # sync: slots are counted on the host
-        key_BKTW, value_BKTW = (
-            written(old, new, slot_BC, most) for old, new in ((memory.key_BKTW, key), (memory.value_BKTW, value))
-        )
-        sees_BCT = None
-        if count > 1 or batch > 1:
-            sees_BCT = torch.arange(key_BKTW.shape[2], device=tokens_BC.device) <= slot_BC[..., None]
-        out_BCD = block.finish(block.mix(query, key_BKTW, value_BKTW, sees_BCT), residual_BCD)
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
+
+        def mixed(at: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            mine = self.heads_of(at)
+            keys.append(key := written(memory.key_BKTW[:, mine], key, slot_BC, most))
+            values.append(value := written(memory.value_BKTW[:, mine], value, slot_BC, most))
+            sees_BCT = None
+            if count > 1 or batch > 1:
+                sees_BCT = torch.arange(key.shape[2], device=tokens_BC.device) <= slot_BC[..., None]
+            return self.blocks[at].mix(query, key, value, sees_BCT)
+
+        fed = self.net.inputs(tokens_BC.clamp_min(0), state_BCD)
+        out_BCD = through(self.blocks, fed, self.at(slot_BC), mixed)
+        key_BKTW, value_BKTW = (parts[0] if len(parts) == 1 else torch.cat(parts, 1) for parts in (keys, values))
         at_B11 = (new_B - 1).clamp_min(0)[:, None, None].expand(-1, 1, out_BCD.shape[-1])
         last_BD = out_BCD.gather(1, at_B11)[:, 0].where(new_B[:, None] > 0, memory.last_BD)
         return Memory(key_BKTW[:, :, :most], value_BKTW[:, :, :most], length_B, last_BD)
@@ -130,7 +153,11 @@ class Recurrent:
 
     def cache_bytes(self, tokens: Sequence[int]) -> int:
         """Keys and values of requests of so many tokens each."""
-        return sum(tokens) * 2 * self.block.kv_heads * self.block.width * self._like.itemsize
+        return sum(tokens) * 2 * len(self.blocks) * self.kv_heads * self.blocks[0].width * self._like.itemsize
+
+    def heads_of(self, layer: int) -> slice:
+        """Where a layer's heads lie in a `Memory`."""
+        return slice(layer * self.kv_heads, (layer + 1) * self.kv_heads)
 
     def said(self, state_BLD: Tensor) -> Tensor:
         """logits_BLV over the target's ids; what cannot be guessed has none."""
@@ -186,15 +213,20 @@ class _Guess:
         return self._evaluate(tokens_BL, rows_at(self._state_BMD, above_BL), slot_BL, sees_BLS)
 
     def _evaluate(self, tokens_BL: Tensor, state_BLD: Tensor, slot_BL: Tensor, sees_BLS: Tensor | None) -> Tensor:
-        head, block = self._head, self._head.block
+        head = self._head
         first = self._text.key_BKTW.shape[2] + self._state_BMD.shape[1] - 1
         stop = first + tokens_BL.shape[1]
-        attended, residual = head.net.inputs(tokens_BL.clamp_min(0), state_BLD)
-        query, key, value = block.look(attended, head.at(slot_BL))
         if stop > self._key.shape[2]:  # a copy once a draft, mostly
             self._key, self._value = (pad(part, (0, 0, 0, ROOM + stop - first)) for part in (self._key, self._value))
-        self._key[:, :, first:stop], self._value[:, :, first:stop] = key, value
-        out_BLD = block.finish(block.mix(query, self._key[:, :, :stop], self._value[:, :, :stop], sees_BLS), residual)
+
+        def mixed(at: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            mine = head.heads_of(at)
+            self._key[:, mine, first:stop], self._value[:, mine, first:stop] = key, value
+            keys, values = self._key[:, mine, :stop], self._value[:, mine, :stop]
+            return head.blocks[at].mix(query, keys, values, sees_BLS)
+
+        fed = head.net.inputs(tokens_BL.clamp_min(0), state_BLD)
+        out_BLD = through(head.blocks, fed, head.at(slot_BL), mixed)
         self._state_BMD = torch.cat([self._state_BMD, out_BLD], 1)
         return head.said(out_BLD)
 
@@ -204,21 +236,25 @@ def unrolled(net: RecurrentNet, ids_BT: Tensor, hidden_BTF: Tensor, angles: Angl
 
     hidden_BTF: the teacher's tapped states. The last columns, whose tokens lie behind the text, hold garbage.
     """
-    block, (batch, length) = net.layer.block(), ids_BT.shape
+    blocks, front = [layer.block() for layer in net.layers], int(net.whole)
+    ids_BT, hidden_BTF = pad(ids_BT, (front, 0)), pad(hidden_BTF, (0, 0, front, 0))
+    batch, length = ids_BT.shape
     where_T = torch.arange(length, device=ids_BT.device)
-    state_BTD, each = net.absorb(hidden_BTF), []  # each: keys and values of every step
+    state_BTD = net.absorb(hidden_BTF)
+    each: list[list[tuple[Tensor, Tensor]]] = [[] for _ in blocks]  # of every layer, keys and values of every step
     sees_TT = where_T <= where_T[:, None]
+
+    def mixed(at: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        each[at].append((key, value))
+        if len(each[at]) == 1:
+            return blocks[at].mix(query, key, value, sees_TT.expand(batch, -1, -1))
+        return mixed_own(query, each[at], sees_TT)
+
     for step in range(length):
         ids_BT = pad(ids_BT[:, 1:], (0, 1))
-        attended, residual = net.inputs(ids_BT, state_BTD)
-        query, key, value = block.look(attended, angles.at((where_T + step)[None], length + step))
-        each.append((key, value))
-        if step == 0:
-            mixed = block.mix(query, key, value, sees_TT.expand(batch, -1, -1))
-        else:
-            mixed = mixed_own(query, each, sees_TT)
-        state_BTD = block.finish(mixed, residual)
-        yield state_BTD
+        fed = net.inputs(ids_BT, state_BTD)
+        state_BTD = through(blocks, fed, angles.at((where_T + step)[None], length + step), mixed)
+        yield state_BTD[:, front:]
 
 
 def mixed_own(query: Tensor, each: list[tuple[Tensor, Tensor]], sees_TT: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class HeadSpec:
 
     kind:        of head: "medusa", "eagle", "eagle3" ...
     teacher:     as the user named it; teacher_layers: how many it has, 0 if nobody wrote it down.
-    hidden:      the teacher's width, which is the head's.
+    hidden:      the teacher's width, which is the head's unless its knobs say otherwise.
     taps:        the teacher's layers that it reads (`types.Taps`).
     draft_vocab: how many ids it can guess; 0: all of them.
     rope:        as in config.json.
@@ -112,7 +112,8 @@ class HeadSpec:
         public = {key: fields[name] for name, key in KEYS.items() if fields[name] or name == "draft_vocab"}
         public["draft_vocab_size"] = self.draft_vocab or self.vocab
         public["eagle_aux_hidden_state_layer_ids"] = list(self.taps)
-        public |= {"rope_theta": self.rope.get("rope_theta"), "hidden_act": "silu", "num_hidden_layers": 1}
+        public |= {"rope_theta": self.rope.get("rope_theta"), "hidden_act": "silu"}
+        public |= {"num_hidden_layers": self.knobs.get("layers", 1)}
         public |= {"tie_word_embeddings": False, "dtype": "bfloat16", "model_type": "llama"}
         ours = {name: fields[name] for name in OURS} | {"taps": list(self.taps)}
         return {"architectures": [architecture], **public, "decant": ours}
