@@ -51,6 +51,9 @@ class Spoilt:
     mistake: str
     inner: Slots = Slots(8, 0.0)  # noqa: RUF009  (frozen)
 
+    def within(self, nodes, depth):
+        return self if self.mistake == "ignores the budget" else replace(self, inner=self.inner.within(nodes, depth))
+
     def start(self, batch, device):
         return self.inner.start(batch, device), torch.empty(batch, 0, dtype=torch.bool)
 
@@ -103,6 +106,7 @@ MISTAKES = {
     "uses the global generator": "global generator",
     "drops a parent": "its parent is kept",
     "keeps too much": "budget",
+    "ignores the budget": "budget",
 }
 
 

@@ -32,12 +32,14 @@ def grown(evaluate: Evaluate, shape: DraftShape, warp: Warp, noise: Noise, coupl
         return _chain(evaluate, shape, warp, noise, coupled)
     batch, device = len(noise.seed_B), noise.seed_B.device
     siblings: Siblings = shape.siblings or "without_replacement"
+    levels = shape.depth if shape.budget is None else min(shape.depth, shape.budget)
     growth: Growth = Static.of(shape) if shape.growth is None else shape.growth
+    growth = growth if shape.budget is None else growth.within(shape.budget, levels)
     state = growth.start(batch, device)
     tree = _Tree.empty(batch, device)
     rows_BL = torch.zeros(batch, 1, dtype=torch.int64, device=device)
     laws: list[tuple[Tensor, Tensor]] = []
-    for depth in range(shape.depth):
+    for depth in range(levels):
         if shape.growth is None and depth == len(growth.levels):  # type: ignore[attr-defined]
             break
         logits_BLV = evaluate(tree.evaluated())[:, -rows_BL.shape[1] :].float()
@@ -53,7 +55,7 @@ def grown(evaluate: Evaluate, shape: DraftShape, warp: Warp, noise: Noise, coupl
             next_BE = tree.but_below(next_BE, rows_BL.where(unsure_BL, PAD - 1))
         # A node that is absent has no children.
         next_BE = next_BE.where(tree.has(next_BE), PAD)
-        if not next_BE.shape[1] or depth + 1 == shape.depth:
+        if not next_BE.shape[1] or depth + 1 == levels:
             break
         if (shape.stop_below > 0 or shape.growth is not None) and (next_BE == PAD).all():  # sync: does anybody go on?
             break

@@ -15,7 +15,7 @@ from torch import Tensor
 from decant.drafting.templates import Stage, cut, even, stages
 from decant.noise import LIKELY, TARGET, Noise
 from decant.numerics import likeliest
-from decant.types import PAD, DraftShape, Siblings
+from decant.types import PAD, DraftShape, Path, Siblings
 
 
 @final
@@ -153,6 +153,10 @@ class Children:
 class Growth(Protocol):
     """How a tree grows. `grown` drives it; a policy hands it over in a `DraftShape`."""
 
+    def within(self, nodes: int, depth: int) -> "Growth":
+        """The same rule for a tree of at most `nodes` nodes and, `nodes` or fewer, `depth` levels."""
+        ...
+
     def start(self, batch: int, device: torch.device) -> Any:
         """What it remembers while one draft grows."""
         ...
@@ -177,16 +181,25 @@ def ascending(kept_BN: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True, slots=True)
 class Static:
-    """A tree decided beforehand: `Growth` by a template of ranks."""
+    """A tree decided beforehand: `Growth` by a template of ranks, given breadth first."""
 
-    levels: tuple[Stage, ...]
+    paths: tuple[Path, ...]
+
+    @property
+    def levels(self) -> tuple[Stage, ...]:
+        """The template level by level."""
+        return stages(self.paths)
 
     @classmethod
     def of(cls, shape: DraftShape) -> "Static":
         """The template of a shape, cut to its depth and budget; without one, `width` children each, breadth first."""
         if shape.template is not None:
-            return cls(stages(cut(shape.template, shape.depth, shape.budget)))
-        return cls(stages(even(shape.depth, shape.width, shape.budget)))
+            return cls(cut(shape.template, shape.depth, shape.budget))
+        return cls(even(shape.depth, shape.width, shape.budget))
+
+    def within(self, nodes: int, depth: int) -> "Static":
+        """The template, cut."""
+        return Static(cut(self.paths, depth, nodes))
 
     def start(self, batch: int, device: torch.device) -> tuple[int, int]:
         """The level that comes next, and how many nodes there are."""

@@ -5,7 +5,7 @@ costs: the product of a path's chances is how likely its last node is needed, so
 Source: Li et al. 2024, arXiv:2406.16858 (EAGLE-2).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
 import torch
@@ -73,6 +73,10 @@ class Reranked:
     width: int
     budget: int
     costs: CostCurve | None = None
+
+    def within(self, nodes: int, depth: int) -> "Reranked":
+        """A smaller budget."""
+        return replace(self, budget=min(self.budget, nodes))
 
     def start(self, batch: int, device: torch.device) -> Paths:
         """The root is certain."""

@@ -72,6 +72,10 @@ class Slots:
     nodes: int
     threshold: float
 
+    def within(self, nodes: int, depth: int) -> "Slots":
+        """Fewer slots."""
+        return replace(self, nodes=min(self.nodes, nodes))
+
     def start(self, batch: int, device: torch.device) -> Worths:
         """The root is certain. Float64: of equal worths the elder must not be the smaller."""
         worth_B0 = torch.empty(batch, 0, dtype=torch.float64, device=device)

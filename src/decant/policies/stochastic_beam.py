@@ -68,6 +68,10 @@ class Beams:
 
     width: int
 
+    def within(self, nodes: int, depth: int) -> "Beams":
+        """Fewer beams: each has a node on every level."""
+        return Beams(min(self.width, max(1, nodes // max(1, depth))))
+
     def start(self, batch: int, device: torch.device) -> Perturbed:
         """Nothing bounds the root."""
         zero_B1 = torch.zeros(batch, 1, dtype=torch.float64, device=device)
