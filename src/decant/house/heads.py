@@ -2,8 +2,9 @@
 
     python -m decant.house.heads [--out FOLDER] [--minutes N] [--only KIND,KIND] [--threads N]
 
-About two hours of one thread at `--minutes 124`, which is shared out below; every head goes on where an earlier run of
-the same minutes was interrupted. Checkpoints live under $DECANT_HOME/house-heads (default ~/.cache/decant/house-heads).
+`--minutes` of one thread (144: almost two and a half hours) are shared out as below; every head goes on where an
+earlier run of the same minutes was interrupted. Checkpoints live under $DECANT_HOME/house-heads (default
+~/.cache/decant/house-heads).
 """
 
 import argparse
@@ -82,7 +83,7 @@ def main() -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m decant.house.heads", description="Teach the heads of the house.")
     parser.add_argument("--out", type=Path, default=HOME, help="where the house is written")
-    parser.add_argument("--minutes", type=float, default=124, help="of training, for all heads together")
+    parser.add_argument("--minutes", type=float, default=144, help="of training, for all heads together")
     parser.add_argument("--only", help="kinds with commas between")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()

@@ -7,17 +7,14 @@ Source: Gui et al. 2024, arXiv:2408.15562; more steps than one: Zhang et al. 202
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from typing import Any, ClassVar, Final, final
 
-import torch
 from torch import Tensor
 
-from decant.distill.heads.lesson import cross_entropy, layered, noisy, regression, targets
+from decant.distill.heads.lesson import layered
+from decant.distill.heads.unrolling import guessed, own_states_and_theirs
 from decant.distill.trainer import Loss
-from decant.models.build import mixed_precision
-from decant.models.heads.block import angles_of
-from decant.models.heads.recurrent import unrolled
 from decant.models.heads.spec import HeadSpec
 from decant.models.teacher import Reading, Teacher
 
@@ -63,23 +60,7 @@ class Fspad:
 
     def loss(self, net: Any, teacher: Teacher) -> Loss:
         """Both losses of every step."""
-        angles = angles_of(net.spec, torch.float32, teacher.device)
-
-        def loss(ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
-            reading = teacher.read(ids_BT, weights_BT, net.spec.taps)
-            law_NV, weight_N = targets(reading, net.ids_V)
-            total = law_NV.new_zeros(())
-            with mixed_precision(teacher.device):
-                steps = unrolled(net, reading.ids_BT, noisy(reading, self.noise), angles)
-                for depth, state_BTD in enumerate(islice(steps, self.unroll)):
-                    kept_K, column_K = reading.columns(depth)
-                    state_KD = state_BTD[reading.row_N[kept_K], column_K]
-                    nats = cross_entropy(law_NV[kept_K], self.said(net, state_KD), weight_N[kept_K])
-                    missed = regression(reading, kept_K, state_KD)
-                    total = total + self.decay**depth * (self.regression * missed + self.ce * nats)
-            return total
-
-        return loss
+        return own_states_and_theirs(net, teacher, self, partial(self.said, net))
 
     def said(self, net: Any, state_KD: Tensor) -> Tensor:
         """logits_KV, and what of them the state is taught by."""
@@ -87,7 +68,4 @@ class Fspad:
 
     def guesses(self, net: Any, reading: Reading) -> Iterator[Tensor]:
         """Depth 0 on the teacher's states, the others on the head's own."""
-        angles = angles_of(net.spec, torch.float32, reading.ids_BT.device)
-        for depth, state_BTD in enumerate(islice(unrolled(net, reading.ids_BT, reading.hidden_BTF, angles), DEPTHS)):
-            kept_K, column_K = reading.columns(depth)
-            yield net.logits(state_BTD[reading.row_N[kept_K], column_K])
+        return guessed(net, reading)

@@ -3,14 +3,14 @@
 Source: Li et al. 2025, arXiv:2503.01840.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from decant.distill.heads.lesson import cross_entropy, targets
+from decant.distill.heads.lesson import cross_entropy, noisy, regression, targets
 from decant.distill.trainer import Loss
 from decant.models.build import mixed_precision
 from decant.models.heads.block import angles_of
@@ -32,6 +32,31 @@ def own_states(net: Any, teacher: Teacher, unroll: int, decay: float) -> Loss:
             for depth, logits_KV in enumerate(_steps(net, reading, angles, unroll)):
                 kept_K, _ = reading.columns(depth)
                 total = total + decay**depth * cross_entropy(law_NV[kept_K], logits_KV, weight_N[kept_K])
+        return total
+
+    return loss
+
+
+def own_states_and_theirs(net: Any, teacher: Teacher, recipe: Any, said: Callable[[Tensor], Tensor]) -> Loss:
+    """Of every step, how far its states are from the teacher's, and the cross-entropy of what is said of them.
+
+    recipe: knobs noise, unroll, decay, regression, ce. said: state_KD -> logits_KV.
+    Source: Li et al. 2024, arXiv:2401.15077.
+    """
+    angles = angles_of(net.spec, torch.float32, teacher.device)
+
+    def loss(ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
+        reading = teacher.read(ids_BT, weights_BT, net.spec.taps)
+        law_NV, weight_N = targets(reading, net.ids_V)
+        total = law_NV.new_zeros(())
+        with mixed_precision(teacher.device):
+            steps = unrolled(net, reading.ids_BT, noisy(reading, recipe.noise), angles)
+            for depth, state_BTD in enumerate(islice(steps, recipe.unroll)):
+                kept_K, column_K = reading.columns(depth)
+                state_KD = state_BTD[reading.row_N[kept_K], column_K]
+                nats = cross_entropy(law_NV[kept_K], said(state_KD), weight_N[kept_K])
+                missed = regression(reading, kept_K, state_KD)
+                total = total + recipe.decay**depth * (recipe.regression * missed + recipe.ce * nats)
         return total
 
     return loss
