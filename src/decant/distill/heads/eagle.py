@@ -7,7 +7,7 @@ Source: Li et al. 2024, arXiv:2401.15077; more steps than one: Zhang et al. 2024
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, final
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
@@ -16,8 +16,6 @@ from decant.distill.heads.unrolling import guessed, own_states_and_theirs
 from decant.distill.trainer import Loss
 from decant.models.heads.spec import HeadSpec
 from decant.models.teacher import Reading, Teacher
-
-DEPTHS: Final = 5  # of a measurement
 
 
 @final
