@@ -5,11 +5,18 @@ from torch import Tensor
 
 from decant.types import PAD, Draft, Verdict
 
+FLOOR = -1e4  # nats; no float32 softmax of finite logits below 1e4 says less, and a weight of zero times it is zero
+
 
 def take(values_XV: Tensor, ids_X: Tensor) -> Tensor:
     """values_XV[..., ids_X]: the entry of each row at that row's id; 0 where the id is PAD."""
     real_X = ids_X != PAD
     return values_XV.gather(-1, ids_X.clamp_min(0)[..., None]).squeeze(-1).where(real_X, 0)
+
+
+def floored(logp_X: Tensor) -> Tensor:
+    """Logarithms without -inf, so that nothing times zero is NaN, in gradients neither."""
+    return logp_X.clamp_min(FLOOR)
 
 
 def append(rows_BT: Tensor, new_BC: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""How the target moves while the student learns."""

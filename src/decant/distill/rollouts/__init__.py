@@ -1,0 +1,1 @@
+"""Whose tokens the student is taught on."""
