@@ -15,6 +15,7 @@ from decant.distill.teachers.live import Live
 from decant.distill.texts import Positions, Text, padded
 from decant.distill.trainer import Settings, run
 from decant.errors import BadInput, IncompatibleParts
+from decant.models import build
 from decant.models.build import LlamaSpec, untrained
 from decant.models.student import read
 from decant.models.teacher import Teacher
@@ -58,7 +59,8 @@ def test_the_student_comes_closer_to_its_teacher(tmp_path) -> None:
     assert apart() < 0.3 * before
 
 
-def test_the_size_of_pieces_does_not_matter() -> None:
+def test_the_size_of_pieces_does_not_matter(monkeypatch) -> None:
+    monkeypatch.setattr(build, "fast_bfloat16", lambda: False)  # its rounding depends on how rows lie together
     found = []
     for micro in (1, 3, 4):
         student = model(2)
