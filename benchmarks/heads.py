@@ -1,20 +1,24 @@
-"""How far do trained heads guess, and what do they read for it, beside the house's draft model?
+"""How far do trained heads guess for what they read, beside the house's draft model?
 
-    python benchmarks/heads.py [--heads eagle=DIR,medusa=DIR] [--threads 1] [--quick]
+    python benchmarks/heads.py [--heads eagle=DIR,medusa=DIR] [--depth 5] [--nodes 15] [--threads 1] [--quick]
 
-house:target with each of its heads (those that its decant.json names, or --heads), greedily and at 0.8, on held-out
-prompts: tokens a target call, and the megabytes of weights that a round of drafting reads in bfloat16. The yardstick is
-draft-model with a chain of five. Acceptance does not depend on the size of the target, which is not widened here; what
-it is worth in time is in benchmarks/methods.py.
+house:target with each of its heads (those that its decant.json names, and --heads), greedily and at 0.8, on held-out
+prompts: tokens a target call, and the megabytes of weights that a round of drafting reads in bfloat16. Every head is
+measured as a chain and as a tree, and so is the yardstick, draft-model, at the depth that reads about as much in a
+round as the head does. A level reads the weights once, whatever its width; heads that guess all depths in one reading
+do that once a round. Trees are dynamic-tree's, with every node of the budget: it does not look at what a row costs
+here, so that the numbers are no machine's. A head of several methods (eagle, eagle-2), which differ by their policy
+alone, stands here once.
 
-Left out: time, and the bytes of the head's own cache, which are few.
+Acceptance does not depend on the size of the target, which is not widened here; what it is worth in time is in
+benchmarks/methods.py. Left out: time, and the bytes of the head's own cache, which are few.
 """
 
 import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from decant.apps.catalog import DRAFTERS, METHODS, NEEDS_HEAD
 from decant.apps.knobs import split
@@ -23,16 +27,23 @@ from decant.apps.prompts import read
 from decant.apps.sampling import Sampling
 from decant.apps.trial import Question, prepare
 from decant.bench.study import begin, heading, options, save
+from decant.decoders.method import Method
+from decant.decoders.speculative import Speculative
+from decant.models.heads.folder import NETS, find
+from decant.policies.dynamic_tree import DynamicTree
 
-SOURCES = ("house:tasks", "house:code")
-CHAIN = "draft-model:depth=5"
-AT_ONCE = ("medusa", "ppd", "hidden-transfer")  # all depths in one reading
+SOURCES: Final = ("house:tasks", "house:code")
+YARDSTICKS: Final = {"chain": "draft-model", "tree": "draft-tree"}
+DEEPEST: Final = 10  # of a yardstick
+AT_ONCE: Final = ("medusa", "ppd", "hidden-transfer")  # all depths in one reading
 
 
 def arguments() -> argparse.Namespace:
     parser = options(__doc__, repeat=1)
     parser.add_argument("--heads", default="", help="kind=DIR with commas between (default: those of house:target)")
-    parser.add_argument("--methods", help="with commas between (default: every method with a head)")
+    parser.add_argument("--methods", help="with commas between (default: one for every head)")
+    parser.add_argument("--depth", type=int, default=5, help="levels of a draft")
+    parser.add_argument("--nodes", type=int, default=15, help="guesses of a tree: with the root 16 rows")
     parser.add_argument("--limit", type=int, default=30)
     parser.add_argument("--max-tokens", type=int, default=64)
     chosen = parser.parse_args()
@@ -47,24 +58,56 @@ def kind(name: str) -> str:
     return recipe.head or DRAFTERS[str(recipe.drafter)].get().kind
 
 
-def megabytes(folder: Path | None, name: str, depth: int) -> float | None:
-    """What a round reads: every level once more, unless all depths come at once."""
-    file = (folder or Path()) / "recipe.json"
-    if not file.is_file():
-        return None
-    learnt = json.loads(file.read_text())["learnt"]
+def taught(heads: dict[str, str]) -> list[str]:
+    """A method for every head."""
+    known = {kind(one.name): one.name for one in reversed(METHODS.values()) if one.needs == NEEDS_HEAD}
+    return [known[one] for one in heads if one in known]
+
+
+def a_round(folder: str, name: str, depth: int) -> int:
+    """Bytes: of every level, unless all depths come at once."""
+    learnt = json.loads((Path(folder).expanduser() / "recipe.json").read_text())["learnt"]
     levels = 1 if kind(name) in AT_ONCE else depth
-    return round((learnt["read_bytes"] * levels + learnt.get("once_bytes", 0)) / 1e6, 2)
+    return learnt["read_bytes"] * levels + learnt.get("once_bytes", 0)
 
 
-def row(found: dict[str, Any], heads: dict[str, str], draft_bytes: int) -> dict[str, Any]:
-    name, depth = found["name"], len(found["acceptance_by_position"])
-    if name == CHAIN:
-        read = round(draft_bytes * 5 / 1e6, 2)
-    else:
-        where = heads.get(kind(name))
-        read = megabytes(Path(where) if where else None, name, depth)
-    return {"method": name, "tokens_a_call": found["acceptance_length"], "depth": depth, "megabytes_a_round": read}
+def policy(form: str, chosen: argparse.Namespace) -> str:
+    """Of all methods of a race."""
+    chain, tree = f"fixed:depth={chosen.depth}", f"dynamic-tree:depth={chosen.depth}:budget={chosen.nodes}"
+    return chain if form == "chain" else tree
+
+
+def unpriced(method: Method) -> Method:
+    """With every node of its budget, whatever rows cost."""
+    decoder = method.decoder
+    if not isinstance(decoder, Speculative) or not isinstance(decoder.policy, DynamicTree):
+        return method
+    return replace(method, decoder=replace(decoder, policy=replace(decoder.policy, target_costs=None)))
+
+
+def compared(
+    raced: list[dict[str, Any]], sizes: dict[str, int], level: int, form: str, depths: dict[str, int]
+) -> list[dict[str, Any]]:
+    """Every head beside the yardstick that reads about as much; then the yardsticks. level: bytes of one of these."""
+    tokens = {one["name"]: one["acceptance_length"] for one in raced}
+    rows = []
+    for name, size in sizes.items():
+        if name in tokens:
+            beside = tokens[f"{YARDSTICKS[form]}:depth={depths[name]}"]
+            against = {"yardstick_depth": depths[name], "yardstick": beside, "ratio": round(tokens[name] / beside, 3)}
+            rows.append({"method": name, "form": form, "tokens_a_call": tokens[name], "bytes": size, **against})
+    for name in (name for name in tokens if split(name).name == YARDSTICKS[form]):
+        depth = int(split(name).knobs["depth"])
+        rows.append({"method": name, "form": form, "tokens_a_call": tokens[name], "bytes": level * depth})
+    return rows
+
+
+def line(row: dict[str, Any]) -> str:
+    size = f"{row['bytes'] / 1e6:7.2f} MB a round"
+    said = f"  {row['form']:<6}{row['method']:<24}{row['tokens_a_call']:6.2f} a call {size}"
+    if "ratio" not in row:
+        return said
+    return f"{said} {row['ratio']:6.2f}x a draft model of {row['yardstick_depth']} levels ({row['yardstick']:.2f})"
 
 
 if __name__ == "__main__":
@@ -72,24 +115,25 @@ if __name__ == "__main__":
     facts = begin(chosen)
     print(heading(facts))
     target, draft = Opening(exact="off").pair("house:target", "house:draft", ["draft-model"])
-    heads = {**target.heads, **dict(one.split("=", 1) for one in chosen.heads.split(",") if one)}
-    target = replace(target, heads=heads)
-    asked = chosen.methods.split(",") if chosen.methods else [m.name for m in METHODS.values() if m.needs == NEEDS_HEAD]
-    methods = [CHAIN, *(name for name in asked if kind(name) in heads)]
-    results = []
+    named = {one: str(folder) for one in NETS if (folder := find("house:target", one)) is not None}
+    heads = {**named, **dict(one.split("=", 1) for one in chosen.heads.split(",") if one)}
+    target, network = replace(target, heads=heads), draft.model.network
+    level = network.weight_bytes() * 2 // network.dtype.itemsize
+    asked = [one for one in chosen.methods.split(",") if kind(one) in heads] if chosen.methods else taught(heads)
+    sizes = {name: a_round(heads[kind(name)], name, chosen.depth) for name in asked}
+    depths = {name: min(max(round(size / level), 1), DEEPEST) for name, size in sizes.items()}
+    measured, results = sorted({chosen.depth, *depths.values()}), []
     for source in SOURCES:
         for heat in (0.0, 0.8):
-            question = Question(methods, source, draft, max_tokens=chosen.max_tokens)
-            trial = prepare(target, question, read(source, chosen.limit), Sampling(temperature=heat), Opening())
-            report = trial.race(1, lambda done, total, text: None)
-            raced = [one for one in report["methods"] if one["name"] != "plain" and one["skipped"] is None]
-            network = draft.model.network
-            rows = [row(one, heads, network.weight_bytes() * 2 // network.dtype.itemsize) for one in raced]
-            yardstick = rows[0]["tokens_a_call"]
             print(f"\n{source}, temperature {heat:g}", flush=True)
-            for one in rows:
-                ratio = one["tokens_a_call"] / yardstick
-                print(f"  {one['method']:<24}{one['tokens_a_call']:6.2f} a call {ratio:5.2f}x  depth {one['depth']}"
-                      f"  {one['megabytes_a_round']} MB a round", flush=True)  # fmt: skip
-            results.append({"source": source, "temperature": heat, "rows": rows})
-    save({"machine": facts, "results": results}, __file__, chosen)
+            for form, guesser in YARDSTICKS.items():
+                methods = [*asked, *(f"{guesser}:depth={depth}" for depth in measured)]
+                question = Question(methods, source, draft, None, policy(form, chosen), chosen.max_tokens)
+                trial = prepare(target, question, read(source, chosen.limit), Sampling(temperature=heat), Opening())
+                trial = replace(trial, methods=[unpriced(method) for method in trial.methods])
+                report = trial.race(1, lambda done, total, text: None)
+                raced = [one for one in report["methods"] if one["skipped"] is None]
+                rows = compared(raced, sizes, level, form, depths)
+                print("\n".join(map(line, rows)), flush=True)
+                results.append({"source": source, "temperature": heat, "form": form, "rows": rows})
+    save({"machine": facts, "depth": chosen.depth, "nodes": chosen.nodes, "results": results}, __file__, chosen)

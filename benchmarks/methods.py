@@ -1,12 +1,14 @@
 """Every method of the catalogue on every set of prompts: which text do they give, and how soon?
 
     python benchmarks/methods.py [--cells house:tasks/0,house:code/0.8 ...] [--widen 0.4B] [--policy P] [--threads 2]
+    python benchmarks/methods.py --policy cost-aware    # is any method slower than plain decoding by more than 5 %?
 
 A cell is a set of prompts at a temperature: house:tasks and house:code with house:target widened to 0.4B (its narrow
 draft and heads beside it), and stories260K on TinyStories, are the headline; gsm8k, humaneval and spec-bench stand
 beside them (the house model's answers there are its own invention: look at the distinct 4-grams). In each cell all
 methods race against plain decoding in the same run. Whole rounds are kept under DECANT_HOME: interrupted, the same
-command goes on where it stopped, and a cell that is finished is only told again.
+command goes on where it stopped, and a cell that is finished is only told again. With --policy methods that decode in a
+loop of their own are skipped, and those that differ from one before them by their policy alone.
 
 Left out: batches above 1 (benchmarks/batching.py), other machines, and whether another tokenizer's draft would do
 (benchmarks/cross_vocabulary.py); methods whose needs are not met say so in the table.
@@ -15,15 +17,18 @@ Left out: batches above 1 (benchmarks/batching.py), other machines, and whether 
 import argparse
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from decant.apps.compose import applicable, warp_of
+from decant.apps.knobs import split
 from decant.apps.opening import Opening
 from decant.apps.outside import outside
 from decant.apps.prompts import read
 from decant.apps.sampling import Sampling
 from decant.apps.trial import Question, prepare
-from decant.bench.study import begin, heading, options, save, working_dtype
+from decant.bench.study import begin, heading, options, result_file, save, slowest, working_dtype
 from decant.errors import DecantError
 
 HEADLINE = ("house:tasks", "house:code", "tinystories")
@@ -35,9 +40,10 @@ def arguments() -> argparse.Namespace:
     parser = options(__doc__, repeat=3)
     parser.add_argument("--cells", help="PROMPTS/TEMPERATURE with commas between (default: all at 0 and 0.8)")
     parser.add_argument("--methods", default="all", help="with commas between, or all")
+    parser.add_argument("--also", help="beside all: what needs a knob, such as retrieval:store=DIR (decant datastore)")
     parser.add_argument("--widen", default="0.4B", help="size of house:target; 'none' leaves it as it is")
     parser.add_argument("--dtype", default=working_dtype(), help="of house:target")
-    parser.add_argument("--policy", help="in place of each method's own")
+    parser.add_argument("--policy", help="in place of each method's own, wherever a method drafts by one")
     parser.add_argument("--limit", type=int, default=8, help="prompts of a set")
     parser.add_argument("--max-tokens", type=int, default=48)
     parser.add_argument("--minutes", type=float, help="begin no cell after so many")
@@ -45,6 +51,9 @@ def arguments() -> argparse.Namespace:
     if chosen.quick:
         chosen.widen, chosen.limit, chosen.max_tokens, chosen.methods = "none", 2, 8, "prompt-lookup,token-recycling"
         chosen.cells = chosen.cells or "house:tasks/0"
+    if chosen.policy and not chosen.quick and chosen.json is None:
+        plainly = result_file(__file__, chosen)
+        chosen.json = plainly.with_stem(f"{plainly.stem}-{chosen.policy}".replace(":", "-").replace("=", "-"))
     return chosen
 
 
@@ -81,6 +90,12 @@ def race(models: Models, prompts: str, heat: float, chosen: argparse.Namespace) 
     methods = chosen.methods if chosen.methods == "all" else chosen.methods.split(",")
     question = Question(methods, prompts, draft, None, chosen.policy, chosen.max_tokens)
     trial = prepare(target, question, asked, Sampling(temperature=heat), opening)
+    if chosen.also:
+        more, _ = applicable(chosen.also.split(","), target, draft, warp_of(trial.sampling), policy=chosen.policy)
+        known = {split(method.name).name for method in more}
+        without = [(name, reason) for name, reason in trial.skipped if name not in known]
+        trial = replace(trial, methods=[*trial.methods, *more], skipped=without)
+    trial = trial.paced()
     home = Path(os.environ.get("DECANT_HOME", Path.home() / ".cache" / "decant")) / "methods"
     name = f"{prompts}-{heat:g}-{chosen.widen}-{chosen.policy or 'own'}".replace(":", "-").replace("=", "-")
     kept = None if chosen.quick else home / f"{name}.json"
@@ -131,4 +146,8 @@ if __name__ == "__main__":
         print(f"\n{prompts}, temperature {heat:g}, {distinct} distinct 4-grams, after {spent:.1f} minutes", flush=True)
         ran = sorted(report["methods"], key=lambda row: -(row["speedup"] or {"median": 0})["median"])
         print("\n".join(map(line, ran)), flush=True)
-        save({"machine": facts, "summary": summary(reports), "reports": reports}, __file__, chosen)
+        found = {"policy": chosen.policy, "slowest": slowest(reports), "summary": summary(reports)}
+        save({"machine": facts, **found, "reports": reports}, __file__, chosen)
+    if (worst := slowest(reports)) is not None:
+        low, high = worst["low"], worst["high"]
+        print(f"\nslowest: {worst['median']:.3f}x ({low:.3f} to {high:.3f}), {worst['method']} on {worst['cell']}")

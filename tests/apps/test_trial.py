@@ -73,3 +73,29 @@ def test_what_promises_nothing_is_left_out_of_all_and_refused_by_name(trial, tar
     named = replace(few, question=replace(few.question, methods=["bild"]))
     with pytest.raises(BadInput, match="bild promises neither tokens nor a law"):
         named.certify(100, lambda done, total, text: None)
+
+
+def test_a_policy_for_all_keeps_those_that_it_paces(target, draft):
+    question = Question("all", "p.txt", draft, policy="cost-aware", max_tokens=8)
+    trial = prepare(target, question, PROMPTS, Sampling(temperature=0.0), Opening())
+    paced = trial.paced()
+    kept, why = [method.name for method in paced.methods], dict(paced.skipped)
+    assert {"draft-model", "prompt-lookup", "token-recycling", "early-exit", "spectr"} <= set(kept)
+    assert why["draft-tree"] == why["sequoia"] == "with this policy it is draft-model"
+    assert why["del"] == "with this policy it is early-exit"
+    assert "loop of its own" in why["pearl"]
+    assert "loop of its own" in why["bild"]
+    assert "spectr" not in why, "it has a verifier of its own"
+    assert len(kept) + len(paced.skipped) == len(trial.methods) + len(trial.skipped)
+
+
+def test_with_one_verifier_for_all_and_with_knobs_methods_are_told_apart(target, draft):
+    specs = ["draft-model", "draft-model:most=2", "spectr", "prompt-lookup:ngram=2", "prompt-lookup"]
+    question = Question(specs, "p.txt", draft, "rejection", "cost-aware", max_tokens=8)
+    trial = prepare(target, question, PROMPTS, Sampling(temperature=1.0), Opening())
+    assert [method.name for method in trial.paced().methods] == [*specs[:2], *specs[3:]]
+    assert dict(trial.paced().skipped) == {"spectr": "with this policy it is draft-model"}
+
+
+def test_without_a_policy_for_all_everything_stays(trial):
+    assert trial.paced() is trial

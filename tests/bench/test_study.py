@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from decant.bench.study import begin, heading, options, result_file, save
+from decant.bench.study import begin, heading, options, result_file, save, slowest
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "benchmarks").glob("[a-z]*.py"))
@@ -30,6 +30,20 @@ def test_a_quick_run_leaves_no_results_unless_asked(tmp_path: Path) -> None:
     assert not save({"a": 1}, str(tmp_path / "x.py"), quick).exists()
     asked = options("Why?").parse_args(["--quick", "--json", str(tmp_path / "new" / "y.json")])
     assert json.loads(save({"a": 1}, str(tmp_path / "x.py"), asked).read_text()) == {"a": 1}
+
+
+def test_the_slowest_is_that_of_all_races_and_never_plain_or_a_skipped_one() -> None:
+    def row(name: str, median: float, skipped: str | None = None) -> dict[str, object]:
+        return {
+            "name": name,
+            "speedup": None if skipped else {"median": median, "low": 0, "high": 9},
+            "skipped": skipped,
+        }
+
+    one = {"methods": [row("plain", 0.1), row("a", 0.97), row("b", 2.0)]}
+    two = {"methods": [row("plain", 0.1), row("a", 1.2), row("b", 0.96), row("c", 0.0, "why")]}
+    assert slowest({"one": one, "two": two}) == {"method": "b", "cell": "two", "median": 0.96, "low": 0, "high": 9}
+    assert slowest({"one": {"methods": one["methods"][:1]}}) is None
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.stem)

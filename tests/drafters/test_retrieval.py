@@ -98,12 +98,12 @@ def test_what_was_committed_is_searched_next(tmp_path: Path) -> None:
 def test_a_store_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
     drafter = Retrieval(written(tmp_path, [[1, 2, 40]]))
     prompt_BT = torch.tensor([[1, 2]])
-    with pytest.raises(BadInput, match=r"holds the id 40, but the target has 9 ids; build it again"):
+    with pytest.raises(BadInput, match=r"holds the id 40, but the target has 9 ids; make it again"):
         drafter.start(prompt_BT, LM.start(prompt_BT)[1])
 
 
 def test_what_is_no_datastore_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"retrieval needs a datastore, store=FOLDER; build one with .*write\(folder\)"):
+    with pytest.raises(BadInput, match=r"make one with decant datastore TEXTS --model TARGET --out FOLDER, and give"):
         Retrieval()
     with pytest.raises(BadInput, match=r"is no datastore \(.*No such file"):
         Retrieval(str(tmp_path / "nowhere"))

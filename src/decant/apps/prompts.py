@@ -37,18 +37,24 @@ class Prompt:
     lenient: bool = False
 
 
-def read(source: str, limit: int | None = None) -> list[Prompt]:
-    """The first `limit` prompts of `source`: a file, `-`, or `house:NAME`. Raises BadInput, naming the line."""
+def read(source: str, limit: int | None = None, whole: bool = False) -> list[Prompt]:
+    """The first `limit` prompts of `source`: a file, `-`, or `house:NAME`. Raises BadInput, naming the line.
+
+    whole: nobody continues these: plain text is one text, whatever its lines, and a row may hold `text` too.
+    """
+    keys = ("text", *KEYS) if whole else KEYS
     if limit is not None and limit < 1:
         raise BadInput(f"at least one prompt is needed, got a limit of {limit}")
     name, lines, rows = _open(source)
+    lines = ["\n".join(lines)] if whole and not rows else lines
     prompts: list[Prompt] = []
     for number, line in enumerate(lines, 1):
         if line.strip() and (limit is None or len(prompts) < limit):
             where = f"{name} line {number}"
-            prompts.append(_row(line, where) if rows else Prompt(where, line.rstrip("\r\n")))
+            text = line if whole else line.rstrip("\r\n")
+            prompts.append(_row(line, where, keys) if rows else Prompt(where, text))
     if not prompts:
-        raise BadInput(f"{name} holds no prompts; write one a line, as text or as JSON with one of {', '.join(KEYS)}")
+        raise BadInput(f"{name} holds no prompts; write one a line, as text or as JSON with one of {', '.join(keys)}")
     return prompts
 
 
@@ -119,18 +125,18 @@ def _open(source: str) -> tuple[str, list[str], bool]:
     return name, text.split("\n"), path.suffix in JSONL
 
 
-def _row(line: str, where: str) -> Prompt:
+def _row(line: str, where: str, keys: tuple[str, ...]) -> Prompt:
     """The prompt of one JSON line."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise BadInput(f"{where} is not JSON: {error.msg} at column {error.colno}") from None
     if not isinstance(row, dict):
-        raise BadInput(f"{where} holds a {type(row).__name__}, not an object with one of {', '.join(KEYS)}")
-    key = next((key for key in KEYS if key in row), None)
+        raise BadInput(f"{where} holds a {type(row).__name__}, not an object with one of {', '.join(keys)}")
+    key = next((key for key in keys if key in row), None)
     if key is None:
-        raise BadInput(f"{where} has none of {', '.join(KEYS)}; it has {', '.join(map(str, row)) or 'nothing'}")
-    if key == "prompt":
+        raise BadInput(f"{where} has none of {', '.join(keys)}; it has {', '.join(map(str, row)) or 'nothing'}")
+    if key in {"prompt", "text"}:
         return text_prompt(row[key], where)
     if key == "messages":
         return chat_prompt(row[key], where)

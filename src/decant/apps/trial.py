@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
+from decant.apps.catalog import METHODS
 from decant.apps.compose import applicable, plain, warp_of
+from decant.apps.knobs import split
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, encode
 from decant.apps.sampling import Sampling
@@ -81,6 +83,24 @@ class Trial:
         rows = exact.model.rows
         fastest = exact if rows is not None and rows.cost <= 1 else self.target.exactly(False)
         return plain(fastest, warp_of(self.sampling))
+
+    def paced(self) -> "Trial":
+        """Without the methods of which the question's policy, if it names one, says nothing; they join the skipped.
+
+        That is whoever decodes in a loop of its own, and whoever differs from a method before it by its policy alone.
+        """
+        if self.question.policy is None:
+            return self
+        skipped, seen = list(self.skipped), dict[object, str]()
+        for name in (method.name for method in self.methods):
+            wanted = split(name)
+            recipe = METHODS[wanted.name]
+            parts = recipe.drafter, recipe.head, self.question.verifier or recipe.verifier, (*wanted.knobs.items(),)
+            if recipe.drafter is None:
+                skipped.append((name, "no policy paces it: it decodes in a loop of its own"))
+            elif (first := seen.setdefault(parts, name)) != name:
+                skipped.append((name, f"with this policy it is {first}"))
+        return replace(self, methods=[one for one in self.methods if one.name not in dict(skipped)], skipped=skipped)
 
     def race(
         self,

@@ -45,6 +45,17 @@ def heading(facts: Mapping[str, Any]) -> str:
     )
 
 
+def slowest(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Of races by name: the method that loses most against plain decoding; None where no other ran."""
+    ran = [
+        {"method": row["name"], "cell": cell, **row["speedup"]}
+        for cell, report in reports.items()
+        for row in report["methods"]
+        if row["skipped"] is None and row["name"] != "plain"
+    ]
+    return min(ran, key=lambda row: row["median"], default=None)
+
+
 def save(report: Mapping[str, Any], script: str, chosen: argparse.Namespace) -> Path:
     """Write the results; returns where. A quick run writes only where it was told to."""
     file = result_file(script, chosen)

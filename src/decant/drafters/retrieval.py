@@ -6,12 +6,12 @@ Source: He et al. 2023, arXiv:2311.08252.
 import json
 import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import torch
@@ -55,14 +55,17 @@ class Datastore:
             reach *= 2
         return cls(spelt, order.astype(np.int32 if len(order) < 2**31 else np.int64))
 
-    def write(self, folder: str | os.PathLike[str]) -> None:
-        """As a folder that `Retrieval(store=...)` reads; its facts are written last."""
+    def write(self, folder: str | os.PathLike[str], origin: Mapping[str, Any] | None = None) -> None:
+        """As a folder that `Retrieval(store=...)` reads; its facts are written last.
+
+        origin: what else they say, of where the texts came from; JSON-ready.
+        """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         (path / FACTS).unlink(missing_ok=True)
         np.save(path / TOKENS, self.tokens)
         np.save(path / ORDER, self.order)
-        facts = {"tokens": len(self.tokens), "largest": int(self.tokens.max(initial=PAD))}
+        facts = {**(origin or {}), "tokens": len(self.tokens), "largest": int(self.tokens.max(initial=PAD))}
         (path / FACTS).write_text(json.dumps(facts))
 
     def following(self, tail: Sequence[int], shortest: int, most: int, depth: int) -> np.ndarray:
@@ -98,7 +101,8 @@ class Datastore:
 class Retrieval:
     """The commonest continuations of the longest match, as a tree. The datastore stays on disk, mapped into memory.
 
-    store:    a folder that `Datastore.of(texts).write(folder)` made, of texts in the target's own token ids.
+    store:    a folder that `decant datastore` made (or `Datastore.of(texts).write(folder)`), of texts in the target's
+        own token ids.
     shortest: tokens of a match, at least. hits: places that are counted. continuation: tokens behind each.
     nodes:    of the tree, at most; 64 were chosen for GPUs, where rows are nearly free.
 
@@ -130,8 +134,8 @@ class Retrieval:
         vocab, (_, largest) = prefill.logits_BMV.shape[-1], opened(self.store)
         if largest >= vocab:
             raise BadInput(
-                f"the datastore {self.store} holds the id {largest}, but the target has {vocab} ids; build it again "
-                f"with the target's tokenizer"
+                f"the datastore {self.store} holds the id {largest}, but the target has {vocab} ids; make it again "
+                f"with decant datastore and the target's tokenizer"
             )
         return latest(prompt_BT, (prompt_BT != PAD).sum(-1), LONGEST)
 
@@ -156,9 +160,9 @@ def _alike(one: Sequence[int], two: Sequence[int]) -> int:
 @cache
 def opened(folder: str) -> tuple[Datastore, int]:
     """The datastore of a folder, mapped into memory, and its largest id. Raises BadInput where there is none."""
-    remedy = "build one with decant.drafters.retrieval.Datastore.of(texts).write(folder)"
+    remedy = f"make one with decant datastore TEXTS --model TARGET --out {folder or 'FOLDER'}"
     if not folder:
-        raise BadInput(f"retrieval needs a datastore, store=FOLDER; {remedy}")
+        raise BadInput(f"retrieval needs a datastore; {remedy}, and give it as retrieval:store=FOLDER")
     path = Path(folder)
     try:
         facts = json.loads((path / FACTS).read_text())

@@ -18,6 +18,7 @@ from decant.models.fast.reading import take, why_not
 from decant.models.linears import steady
 from decant.models.loaded import Loaded
 from decant.models.padded import Padded
+from decant.models.speller import Speller
 from decant.models.weights import WEIGHTS, Rounding, layouts, refuse_rounding, settled
 from decant.models.widen import widen as enlarge
 
@@ -76,7 +77,7 @@ def load(
     dense = not _experts(network)
     if not dense and exact == "on":
         network.set_experts_implementation("batched_mm")  # every expert sees every row, so row counts do not matter
-    ends, defaults, positions = _ends(network, tokenizer), _defaults(network), _positions(network)
+    ends, defaults, positions = ends_of(network, tokenizer), _defaults(network), _positions(network)
     packed, filling, runs = 0, None, None
     if ours:
         network = network.eval().requires_grad_(False)
@@ -123,6 +124,14 @@ def stored(
     folder = _find(model)
     network = _read(folder, "auto", revision, trust_remote_code)
     return network, _tokenizer(folder, revision, trust_remote_code)
+
+
+def speller(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Speller:
+    """A model's tokenizer; its weights are not read. Raises BadInput."""
+    tokenizer = _tokenizer(_find(model), revision, trust_remote_code)
+    if tokenizer is None:
+        raise BadInput(f"{model} has no tokenizer files; put tokenizer.json beside the weights")
+    return Speller(model, tokenizer)
 
 
 def _find(name: str) -> str:
@@ -239,7 +248,8 @@ def _positions(network: PreTrainedModel) -> int:
     return positions
 
 
-def _ends(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> frozenset[int]:
+def ends_of(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> frozenset[int]:
+    """Ids that end a text: as generation_config.json says, else config.json, else the tokenizer."""
     ends = network.generation_config.eos_token_id if network.generation_config else None
     ends = ends if ends is not None else network.config.get_text_config().eos_token_id
     ends = ends if ends is not None else getattr(tokenizer, "eos_token_id", None)

@@ -13,6 +13,7 @@ from decant.models.check import chain_probe, pass_seconds, settle
 from decant.models.fast.lean import Lean
 from decant.models.machine import fast_bfloat16, instruction_sets
 from decant.models.rows import PROBE, RowClass, cheapest, fillings, find, priced, remembered, whole
+from decant.models.speller import Speller
 from decant.types import CostCurve
 
 LARGE = 2**26  # bytes of weights: in a smaller model rows that nobody reads cost more than they save
@@ -48,18 +49,11 @@ class Loaded:
 
     def encode(self, text: str) -> list[int]:
         """Prompt ids, with the special tokens that the tokenizer puts in front. Text never spells a special token."""
-        ids = self._spelling()(text, split_special_tokens=True).input_ids
-        if not ids:
-            raise BadInput("an empty prompt: a language model needs at least one token to continue")
-        return list(ids)
+        return Speller(self.name, self._spelling()).encode(text)
 
     def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
         """Ids of a conversation up to where the assistant speaks. Raises BadInput without a chat template."""
-        tokenizer = self._spelling()
-        if not getattr(tokenizer, "chat_template", None):
-            raise BadInput(f"{self.name} has no chat template; give the prompt as plain text")
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return list(tokenizer(str(text), add_special_tokens=False).input_ids)
+        return Speller(self.name, self._spelling()).encode_chat(messages)
 
     def decode(self, ids: list[int]) -> str:
         """Text without special tokens."""

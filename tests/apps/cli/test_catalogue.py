@@ -60,7 +60,7 @@ def test_the_version():
 def test_no_verb_at_all_is_answered_with_help():
     done = CliRunner().invoke(app, [])
     assert "Distil a model you have" in done.output
-    for verb in ("generate", "bench", "prove", "demo", "methods", "env"):
+    for verb in ("generate", "bench", "prove", "datastore", "demo", "methods", "env"):
         assert f"  {verb} " in done.output
 
 

@@ -26,6 +26,8 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
         (["generate", "--help"], 0),
         (["bench", "--help"], 0),
         (["prove", "--help"], 0),
+        (["datastore", "--help"], 0),
+        (["datastore", "nowhere.txt", "--model", "any/model", "--out", "nowhere"], 2),
         (["generate", "any/model", "a prompt", "--method", "prompt-lokup"], 2),
         (["generate", "any/model", "a prompt", "--temperature", "-1"], 2),
         (["bench", "any/model", "--prompts", "nowhere.jsonl"], 2),

@@ -8,6 +8,7 @@ import typer
 
 import decant
 from decant.apps.cli.bench import bench
+from decant.apps.cli.datastore import datastore
 from decant.apps.cli.demo import demo
 from decant.apps.cli.distill import distill
 from decant.apps.cli.env import env
@@ -37,7 +38,7 @@ def root(
     """Distil a model you have, decode it faster, prove that nothing was lost."""
 
 
-for verb in (generate, bench, prove, distill, export, demo, methods, env):
+for verb in (generate, bench, prove, distill, datastore, export, demo, methods, env):
     app.command()(verb)
 
 
