@@ -1,5 +1,7 @@
 """The few numerical moves that several methods share."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,18 @@ def take(values_XV: Tensor, ids_X: Tensor) -> Tensor:
 def floored(logp_X: Tensor) -> Tensor:
     """Logarithms without -inf, so that nothing times zero is NaN, in gradients neither."""
     return logp_X.clamp_min(FLOOR)
+
+
+def remaining(logp_XK: Tensor) -> Tensor:
+    """Log of what some outcomes of a law leave to all others, rest_X; -inf where rounding leaves nothing."""
+    return torch.log(-torch.expm1(logp_XK.logsumexp(-1).clamp_max(0)))  # log(1 - sum), exact where little is left
+
+
+def mixed(one_logp_X: Tensor, other_logp_X: Tensor, share: float) -> Tensor:
+    """log(share one + (1 - share) other), of finite logarithms; at shares 0 and 1 it is one of them, untouched."""
+    if share in (0.0, 1.0):
+        return one_logp_X if share else other_logp_X
+    return torch.logaddexp(one_logp_X + math.log(share), other_logp_X + math.log1p(-share))
 
 
 def append(rows_BT: Tensor, new_BC: Tensor) -> Tensor:

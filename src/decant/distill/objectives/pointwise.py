@@ -1,7 +1,7 @@
 """A divergence between two laws at every position, a chunk of positions at a time."""
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 from torch import Tensor
 
@@ -20,11 +20,14 @@ class Pointwise:
     divergence: Divergence
     temperature: float = 1.0
 
-    needs: ClassVar[Gives] = "law"
-
     def __post_init__(self) -> None:
         if self.temperature <= 0:
             raise BadInput(f"temperature must be above 0, got {self.temperature}")
+
+    @property
+    def needs(self) -> Gives:
+        """The whole law, where the divergence cannot do with the best ids and the rest."""
+        return "dense" if getattr(self.divergence, "dense", False) else "law"
 
     def __call__(self, study: Study) -> Tensor:
         """nats_N."""
@@ -32,9 +35,10 @@ class Pointwise:
         assert signal is not None
 
         def nats(rows: slice) -> Tensor:
-            p, q, label_X = signal.law(rows).beside(study.student.logp(rows), study.at.label_N[rows])
+            law, q = signal.law(rows).softened(self.temperature), study.student.logp(rows)
             if self.temperature != 1:
-                p, q = ((one / self.temperature).log_softmax(-1) for one in (p, q))
+                q = (q / self.temperature).log_softmax(-1)
+            p, q, label_X = law.beside(q, study.at.label_N[rows])
             p = study.target(p, q.detach(), label_X)
             return self.divergence(p, q) * self.temperature**2
 
