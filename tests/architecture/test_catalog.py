@@ -10,7 +10,7 @@ import pytest
 
 from decant.apps import catalog
 from decant.apps.knobs import build, knobs_of, split
-from decant.apps.wiring import wired
+from decant.apps.wiring import NAMES, wired
 from decant.errors import UnknownMethod
 from decant.models.heads.folder import NETS
 
@@ -74,6 +74,19 @@ def test_a_head_of_its_own_is_known_and_taught() -> None:
     assert named <= set(NETS)
     for method in catalog.METHODS.values():
         assert method.head is None or method.needs == catalog.NEEDS_HEAD
+
+
+@pytest.mark.parametrize("recipe", catalog.RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_every_recipe_has_its_runner_and_cites_its_file(recipe: catalog.Part) -> None:
+    assert list(inspect.signature(recipe.runner()).parameters) == ["asked", "told"]
+    docstring = ast.get_docstring(ast.parse(Path(inspect.getfile(recipe.get())).read_text())) or ""
+    assert set(re.findall(r"\d{4}\.\d{5}", recipe.source)) <= set(re.findall(r"\d{4}\.\d{5}", docstring))
+
+
+def test_a_trained_part_is_read_from_a_folder_that_a_knob_names() -> None:
+    assert catalog.knobs_for(catalog.METHODS["r2r"])[0] == {"threshold": float | None, "router": str}
+    assert catalog.knobs_for(catalog.METHODS["eagle"])[0]["head"] is str
+    assert catalog.FOLDERS <= NAMES
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

@@ -57,6 +57,13 @@ def test_shares_grow_with_depth_by_turns() -> None:
     assert LayerSkip().shares(1, turn=0) == {1: 1.0}
 
 
+def test_sorted_exits_keep_their_proportion_and_the_last() -> None:
+    assert Sorted().asked(32) == (6, 9, 12, 32)
+    assert Sorted().asked(8) == (2, 3, 8)
+    assert Sorted().asked(1) == (1,)
+    assert Sorted("1-3-4").asked(4) == (1, 3, 4)
+
+
 def test_deeper_layers_are_left_out_oftener() -> None:
     assert LayerSkip(skipped=0.4).rates(3) == pytest.approx([0.0, 0.4 * (2**0.5 - 1), 0.4])
     assert LayerSkip(skipped=0.4).rates(1) == [0.0]
@@ -103,7 +110,7 @@ def right(model, exit: int) -> float:
     return float((said_NV.argmax(-1) == ids_BT[:, 1:][wanted_BT]).double().mean())
 
 
-@pytest.mark.parametrize("recipe", [LayerSkip(every=1), Sorted((2, 4)), None], ids=["LayerSkip", "Sorted", "ordinary"])
+@pytest.mark.parametrize("recipe", [LayerSkip(every=1), Sorted("2-4"), None], ids=["LayerSkip", "Sorted", "ordinary"])
 def test_exits_learn_to_speak(tmp_path: Path, recipe) -> None:
     model = untrained(SPEC)
     model.requires_grad_(True)
@@ -120,7 +127,10 @@ def test_exits_learn_to_speak(tmp_path: Path, recipe) -> None:
 
 
 def test_messages() -> None:
-    with pytest.raises(BadInput, match=r"exits are layers from 1 to 4 of this model, got \(2, 5\)"):
-        Sorted((2, 5)).loss(untrained(SPEC))
+    for exits in ("2-5", "0-4", "4-2", "2-2-4", "2-3"):
+        with pytest.raises(BadInput, match=f"exits ascend from 1 to the last of the 4 layers of this .* got '{exits}'"):
+            Sorted(exits).loss(untrained(SPEC))
+    with pytest.raises(BadInput, match="sorted reads exits such as 2-3-4, not '2,4'"):
+        Sorted("2,4").asked(4)
     with pytest.raises(BadInput, match="LayerSkip needs scale >= 0"):
         LayerSkip(skipped=1.0)

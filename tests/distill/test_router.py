@@ -8,7 +8,7 @@ import torch
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
 from decant.distill.answers import Answer
-from decant.distill.router import Examples, Labelling, RouterCourse, sentence, strictly, teach, threshold
+from decant.distill.router import BEST, Examples, Labelling, RouterCourse, sentence, strictly, teach, threshold
 from decant.errors import BadInput
 from decant.models.build import LlamaSpec, untrained
 from decant.models.causal import Causal
@@ -151,6 +151,17 @@ def test_the_same_seed_teaches_the_same_router(small: Causal, tmp_path: Path) ->
     for one, two in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         assert torch.equal(one, two)
     assert nets[0].spec == nets[1].spec
+
+
+def test_the_best_epoch_outlives_the_run(small: Causal, tmp_path: Path) -> None:
+    course = RouterCourse(epochs=2, batch=64)
+    net = teach(small, separable(300), course, tmp_path, blocks=1)
+    kept = torch.load(tmp_path / BEST)
+    assert torch.equal(kept["router"]["out.weight"], net.out.weight)
+    kept["router"]["out.weight"] = torch.full_like(kept["router"]["out.weight"], 0.5)
+    torch.save(kept, tmp_path / BEST)
+    again = teach(small, separable(300), course, tmp_path, blocks=1)  # all its steps are done
+    assert torch.equal(again.out.weight, kept["router"]["out.weight"])
 
 
 def test_labels_of_one_kind_teach_nothing(small: Causal, tmp_path: Path) -> None:

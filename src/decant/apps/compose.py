@@ -9,6 +9,7 @@ import torch
 from decant.apps.catalog import (
     DECODERS,
     DRAFTERS,
+    FOLDERS,
     METHODS,
     NEEDS_TREES,
     POLICIES,
@@ -18,7 +19,7 @@ from decant.apps.catalog import (
     knobs_for,
     pick,
 )
-from decant.apps.knobs import build, knobs_of, split
+from decant.apps.knobs import Kinds, Spec, build, knobs_of, split
 from decant.apps.sampling import Sampling
 from decant.apps.wiring import Wiring, wired
 from decant.constraints.unconstrained import Unconstrained
@@ -77,7 +78,7 @@ def compose(
     promised = promise(judge, _certain(warp, target.model.vocab))
     if recipe.decoder is not None:
         loop = pick(DECODERS, recipe.decoder, "decoder").get()
-        decoder = build(wanted, loop, knobs_for(recipe)[0], wiring.given(loop))
+        decoder = _wired(wanted, loop, knobs_for(recipe)[0], wiring)
         return Method(spec, decoder, promised if "verifier" in wired(loop) else None)
     _refuse(recipe, target, judge, judged)
     assert recipe.drafter is not None
@@ -85,7 +86,7 @@ def compose(
     guesser, pacer = pick(DRAFTERS, recipe.drafter, "drafter").get(), pick(POLICIES, pace.name, "policy").get()
     drafter_knobs, policy_knobs = knobs_for(recipe, policy)
     mine, his = wanted.parted(drafter_knobs, policy_knobs)
-    drafter: Drafter[Any] = build(mine, guesser, drafter_knobs, wiring.given(guesser))
+    drafter: Drafter[Any] = _wired(mine, guesser, drafter_knobs, wiring)
     pacing: Policy[Any] = build(pace.joined(his), pacer, policy_knobs, wiring.given(pacer))
     # Guesses that ride in the pass that verifies need a target that knows them.
     head = getattr(drafter, "head", None)
@@ -137,6 +138,12 @@ def _part(table: Mapping[str, Part], spec: str, role: str) -> Any:
     wanted = split(spec)
     made = pick(table, wanted.name, role).get()
     return build(wanted, made, knobs_of(made))
+
+
+def _wired(spec: Spec, made: Any, kinds: Kinds, wiring: Wiring) -> Any:
+    """Knobs as they were set, all else by name; a knob may say which folder a trained part is read from."""
+    folders, knobs = spec.parted({name: str for name in kinds if name in FOLDERS}, kinds)
+    return build(knobs, made, kinds, wiring.given(made, folders.knobs))
 
 
 def _refuse(recipe: Recipe, target: Loaded, judge: Verifier, verifier: str) -> None:

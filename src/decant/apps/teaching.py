@@ -1,35 +1,39 @@
-"""From what `decant distill` was asked to a course: prompts, the teacher's answers, rows, settings."""
+"""From what `decant distill` was asked to what every runner needs: prompts, the teacher's answers, rows, provenance.
 
+A row of the catalogue's RECIPES says which runner teaches it; a runner is a function `(Asked, Told) -> Outcome`.
+"""
+
+import json
 import random
 import shlex
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, final
 
 from decant.apps.catalog import RECIPES, pick
 from decant.apps.compose import plain, warp_of
-from decant.apps.knobs import build, knobs_of, split
+from decant.apps.knobs import Spec, build, knobs_of, split, values_of
 from decant.apps.prompts import encode, read
 from decant.apps.sampling import Sampling
 from decant.decoders.stopping import Stopping
 from decant.distill.answers import FILE, Answer, Writing, write
-from decant.distill.heads.lesson import HeadRecipe
-from decant.distill.heads.teach import TRAINING, Course, teach
 from decant.distill.rows import Rows
-from decant.distill.trainer import Batches, Settings
+from decant.distill.runs import TRAINING
+from decant.distill.trainer import Batches
 from decant.errors import BadInput
 from decant.house import HOME
-from decant.models.load import load
+from decant.models.load import Loaded, load
 from decant.models.machine import machine
-from decant.models.teacher import Teacher
 
 MIXTURE: Final = "house:mixture"
 TASKS: Final = "house:tasks"
 HELD_OUT: Final = 16  # one answer in so many is for measuring
 DRAWN: Final = 2000  # training questions, where nobody says how many
 SEED_APART: Final = 1_000_003  # between what is learnt from and what is held out
+LATER: Final = frozenset({"student", "micro"})  # options that a run may be older than: recorded where they are given
 
 Told = Callable[[int, int, str], None]
 
@@ -37,12 +41,13 @@ Told = Callable[[int, int, str], None]
 @final
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user typed; all of it but `device`, `quiet` and `out` must be the same for a run to go on."""
+    """What the user typed; all of it but `out` and the last three must be the same for a run to go on."""
 
     recipe: str
     teacher: str
     texts: str
     out: Path
+    student: str | None = None
     steps: int = 1000
     minutes: float | None = None
     rate: float | None = None
@@ -52,6 +57,8 @@ class Asked:
     max_tokens: int = 256
     temperature: float = 0.0
     seed: int = 0
+    micro: int | None = None
+    resume: bool = False
     device: str = "auto"
     quiet: bool = False
 
@@ -59,44 +66,105 @@ class Asked:
         """The command that asks for this."""
         words = ["decant", "distill", self.recipe, "--teacher", self.teacher, "--data", self.texts]
         words += ["--out", str(self.out)]
-        for field in fields(self)[4:-2]:
+        for field in fields(self)[4:-3]:
             if (value := getattr(self, field.name)) != field.default:
-                words += [f"--{field.name.replace('_', '-')}", str(value)]
+                words += [_option(field.name), str(value)]
         return shlex.join(words)
 
+    def origin(self) -> dict[str, Any]:
+        """What recipe.json says of a run beside its results; `asked` must be the same for it to go on."""
+        same = {
+            name: str(value) for name, value in asdict(self).items() if name not in {"device", "quiet", "out", "resume"}
+        }
+        here = machine()
+        return {
+            "command": self.command(),
+            "asked": {name: value for name, value in same.items() if name not in LATER or value != "None"},
+            "data": self.texts,
+            "versions": {name: here[name] for name in ("decant", "torch", "transformers", "python")},
+            "git": _git(),
+        }
 
-def recipe_of(spec: str) -> HeadRecipe:
+    def refuse(self, why: str, *names: str) -> None:
+        """Raises BadInput where one of these was set."""
+        for field in fields(self):
+            if field.name in names and getattr(self, field.name) != field.default:
+                raise BadInput(f"{_option(field.name)} is not for {split(self.recipe).name}: {why}; leave it out")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """report: JSON-ready. facts: what a person wants to know of it, by name."""
+
+    report: Mapping[str, Any]
+    facts: Mapping[str, str]
+
+
+def run(asked: Asked, told: Told) -> Outcome:
+    """What the recipe's runner makes of it. Raises UnknownMethod, or BadInput."""
+    return pick(RECIPES, split(asked.recipe).name, "recipe").runner()(asked, told)
+
+
+def sketch(asked: Asked, told: Told) -> Outcome:
+    """What `run` would do, in which memory and time. Raises BadInput for a recipe whose runner cannot tell."""
+    name = split(asked.recipe).name
+    runner = pick(RECIPES, name, "recipe").runner()
+    planner = getattr(sys.modules[runner.__module__], "plan", None)
+    if planner is None:
+        raise BadInput(f"--plan tells of recipes that teach a whole student, and {name} does not; leave it out")
+    return planner(asked, told)
+
+
+def recorded(file: Path, out: Path) -> Asked:
+    """What a run was asked, for another folder. Raises BadInput where the file is no recipe.json of a run."""
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))["asked"]
+        known = {name: text for name, text in said.items() if text != "None"}
+        return Asked(out=out, **values_of(Spec(str(file), known), knobs_of(Asked)))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise BadInput(f"{file} says of no run what it was asked ({error}); give RUN/recipe.json") from error
+
+
+def recipe_of(spec: str) -> Any:
     """`name:knob=value`. Raises UnknownMethod, or BadInput for a knob."""
     wanted = split(spec)
     made = pick(RECIPES, wanted.name, "recipe").get()
     return build(wanted, made, knobs_of(made))
 
 
-def run(asked: Asked, told: Told) -> dict[str, Any]:
-    """Answers first, where there are prompts; then the head; the report. Raises BadInput."""
-    recipe = recipe_of(asked.recipe)
-    batches, held_out, measured = _mixture(asked) if asked.texts == MIXTURE else _answered(asked, told)
-    teacher = Teacher.open(asked.teacher, _place(asked.device))
-    spec = recipe.spec(teacher)
-    settings = Settings(
-        steps=asked.steps,
-        peak=asked.rate or recipe.rate(spec),
-        warmup=100,
-        decay=0.5,
-        weight_decay=0.01,
-        quiet=asked.quiet,
-    )
-    same = {name: str(value) for name, value in asdict(asked).items() if name not in {"device", "quiet", "out"}}
-    here = machine()
-    origin = {
-        "command": asked.command(),
-        "asked": same,
-        "data": asked.texts,
-        "versions": {name: here[name] for name in ("decant", "torch", "transformers", "python")},
-        "git": _git(),
-    }
-    course = Course(batches, held_out, settings, measured, asked.seed, asked.minutes, origin)
-    return teach(recipe, teacher, course, asked.out)
+def rows_of(asked: Asked, told: Told) -> tuple[Batches, Batches, int]:
+    """What is learnt from, what is measured on, and how many batches of that: of the house's own stream, or of the
+    teacher's answers."""
+    if asked.texts == MIXTURE:
+        return _mixture(asked)
+    learnt, held_out = parted(answers_of(asked, load(asked.teacher, device=asked.device, exact="off"), told))
+    rows = Rows(held_out, asked.batch, asked.length)
+    return Rows(learnt, asked.batch, asked.length, asked.seed), rows, -(-len(held_out) // asked.batch)
+
+
+def answers_of(asked: Asked, target: Loaded, told: Told) -> list[Answer]:
+    """The teacher's own answers to the prompts. Raises BadInput for fewer than two."""
+    prompts = _questions(asked, target) if asked.texts == TASKS else _prompts(asked, target)
+    if len(prompts) < 2:
+        raise BadInput(f"{asked.texts} holds one prompt; give at least two: one to learn from, one to measure on")
+    method = plain(target, warp_of(Sampling(temperature=asked.temperature)))
+    device = target.model.network.device
+    writing = Writing(Stopping(asked.max_tokens, target.ends), asked.batch, asked.seed, device)
+    file = asked.out / TRAINING / FILE
+    return write(method.decoder, prompts, file, writing, lambda done, total: told(done, total, "answers"))
+
+
+def parted(answers: list[Answer]) -> tuple[list[Answer], list[Answer]]:
+    """Those that are learnt from, and those that are measured on."""
+    return [answer for at, answer in enumerate(answers) if at % HELD_OUT], answers[::HELD_OUT]
+
+
+def place(device: str) -> str:
+    """Where a network is trained: "auto" is the accelerator, where there is one."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def _mixture(asked: Asked) -> tuple[Batches, Batches, int]:
@@ -119,26 +187,11 @@ def _stream(seed: int) -> int:
     return SEED_APART + 2 * seed
 
 
-def _answered(asked: Asked, told: Told) -> tuple[Batches, Batches, int]:
-    """Rows of the teacher's own answers to the prompts."""
-    target = load(asked.teacher, device=asked.device, exact="off")
-    if asked.texts == TASKS:
-        prompts = _questions(asked, target)
-    else:
-        prompts = encode(read(asked.texts, asked.limit), target, asked.max_tokens)
-    method = plain(target, warp_of(Sampling(temperature=asked.temperature)))
-    writing = Writing(Stopping(asked.max_tokens, target.ends), asked.batch, asked.seed)
-    file = asked.out / TRAINING / FILE
-    answers = write(method.decoder, prompts, file, writing, lambda done, total: told(done, total, "answers"))
-    if len(answers) < 2:
-        raise BadInput(f"{asked.texts} holds one prompt; give at least two: one to learn from, one to measure on")
-    held_out = [*answers[::HELD_OUT]]
-    learnt: list[Answer] = [answer for at, answer in enumerate(answers) if at % HELD_OUT]
-    rows = Rows(held_out, asked.batch, asked.length)
-    return Rows(learnt, asked.batch, asked.length, asked.seed), rows, -(-len(held_out) // asked.batch)
+def _prompts(asked: Asked, target: Loaded) -> list[list[int]]:
+    return encode(read(asked.texts, asked.limit), target, asked.max_tokens)
 
 
-def _questions(asked: Asked, target: Any) -> list[list[int]]:
+def _questions(asked: Asked, target: Loaded) -> list[list[int]]:
     """Fresh questions of the training side: the shipped prompts are for measuring."""
     from decant.house import corpus
     from decant.house.tasks import draw_any
@@ -148,10 +201,8 @@ def _questions(asked: Asked, target: Any) -> list[list[int]]:
     return [target.encode_chat([{"role": "user", "content": one.prompt}]) for one in drawn]
 
 
-def _place(device: str) -> str:
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _git() -> str | None:

@@ -3,7 +3,7 @@
 A part says what it needs by naming a field; `Wiring` has a method of that name. So a new need is one method here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -14,7 +14,7 @@ from decant.errors import BadInput, IncompatibleParts
 from decant.models import router as routers
 from decant.models.early_exit import EarlyExits
 from decant.models.heads import folder as heads
-from decant.models.load import Loaded
+from decant.models.load import HOUSE, Loaded
 from decant.models.spelling import between
 from decant.models.superposed import Superposed
 from decant.models.tutor import Tutor
@@ -34,9 +34,13 @@ class Wiring:
     judge: Verifier
     logits_warp: Warp
 
-    def given(self, made: Callable[..., Any]) -> dict[str, Any]:
-        """Values for its fields that are no knobs. Raises BadInput or IncompatibleParts for what is missing."""
-        return {name: getattr(self, name)() for name in wired(made)}
+    def given(self, made: Callable[..., Any], folders: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Values for its fields that are no knobs. folders: where to read those that were trained, if it was said.
+
+        Raises BadInput or IncompatibleParts for what is missing.
+        """
+        said = folders or {}
+        return {name: getattr(self, name)(*([said[name]] if name in said else [])) for name in wired(made)}
 
     def target(self) -> LanguageModel:
         """The model whose text is kept."""
@@ -94,11 +98,10 @@ class Wiring:
         """The draft model, able to learn."""
         return replace(Tutor.of(self._draft()), model=self.model())
 
-    def head(self) -> Any:
+    def head(self, given: str | None = None) -> Any:
         """The trained head for this drafter: the one given, else the one that the target's decant.json names."""
         kind = self.recipe.head or pick(DRAFTERS, str(self.recipe.drafter), "drafter").get().kind
-        given = self.host.heads.get(kind)
-        folder = heads.find(self.host.name, kind) if given is None else Path(given).expanduser()
+        folder = self._trained(kind, given or self.host.heads.get(kind))
         if folder is None:
             raise BadInput(
                 f"{self.recipe.name} needs a trained head and {self.host.name} names none; teach one with decant "
@@ -112,15 +115,17 @@ class Wiring:
         """The draft model as a decoder's second one."""
         return self.model()
 
-    def router(self) -> Any:
-        """What the target's decant.json names as the head "router", bound to the draft model (`distill.router`)."""
-        folder = heads.find(self.host.name, "router")
+    def router(self, given: str | None = None) -> Any:
+        """What tells the draft model's tokens apart: the one given, else the one that the target's decant.json names
+        as the head "router"."""
+        draft, folder = self._draft(), self._trained("router", given)
         if folder is None:
             raise BadInput(
-                f"{self.recipe.name} needs a trained router and {self.host.name} names none; teach one for this pair "
-                f'(decant.distill.router), and name it in decant.json: {{"heads": {{"router": "DIR"}}}}'
+                f"{self.recipe.name} needs a trained router and {self.host.name} names none; teach one with decant "
+                f"distill router --teacher {self.host.name} --student {draft.name}, and give its folder as "
+                f"{self.recipe.name}:router=DIR"
             )
-        return routers.ready(routers.read(folder), self._draft().model)
+        return routers.ready(routers.read(folder), draft.model)
 
     def mixer(self) -> Any:
         """The target, fed with mixtures of tokens."""
@@ -141,6 +146,12 @@ class Wiring:
     def draft_costs(self) -> CostCurve | None:
         """Seconds of a pass of the draft model, where one drafts."""
         return self._draft().costs() if self.recipe.needs == NEEDS_DRAFT else None
+
+    def _trained(self, kind: str, given: str | None) -> Path | None:
+        """The folder given, else the one that the target's decant.json names."""
+        if given is None:
+            return heads.find(self.host.name, kind)
+        return HOUSE / given.removeprefix("house:") if given.startswith("house:") else Path(given).expanduser()
 
     def _draft(self) -> Loaded:
         if self.helper is None:

@@ -8,7 +8,7 @@ Source: Elhoushi et al. 2024, arXiv:2404.16710 (LayerSkip); Kavehzadeh et al. 20
 fine-tuning).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -65,16 +65,29 @@ class LayerSkip:
 @final
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """exits: layers, whose losses count alike; the last layer should be among them."""
+    """exits: layers, whose losses count alike, as "2-3-4"; "": 6, 9 and 12 of 32, in proportion, and the last."""
 
-    exits: tuple[int, ...]
+    exits: str = ""
+
+    def asked(self, layers: int) -> tuple[int, ...]:
+        """The exits of a model of so many layers. Raises BadInput for one that it does not have."""
+        if not self.exits:
+            return tuple(sorted({-(-layers * share // 32) for share in (6, 9, 12, 32)}))
+        try:
+            exits = tuple(map(int, self.exits.split("-")))
+        except ValueError:
+            raise BadInput(f"sorted reads exits such as 2-3-4, not {self.exits!r}") from None
+        if list(exits) != sorted(set(exits)) or not 1 <= exits[0] <= exits[-1] == layers:
+            raise BadInput(
+                f"exits ascend from 1 to the last of the {layers} layers of this model, such as 1-{layers}, got "
+                f"{self.exits!r}"
+            )
+        return exits
 
     def loss(self, model: Llama) -> Loss:
-        """For `train`. Raises BadInput for an exit that the model does not have."""
-        layers = len(model.model.layers)
-        if not self.exits or not all(1 <= exit <= layers for exit in self.exits):
-            raise BadInput(f"exits are layers from 1 to {layers} of this model, got {self.exits}")
-        shares = dict.fromkeys(self.exits, 1 / len(self.exits))
+        """For `train`. Raises BadInput for exits that do not fit the model."""
+        exits = self.asked(len(model.model.layers))
+        shares = dict.fromkeys(exits, 1 / len(exits))
         return lambda ids_BT, weights_BT: exit_nats(model, ids_BT, weights_BT, shares)
 
 
@@ -82,16 +95,22 @@ def exit_nats(model: Llama, ids_BT: Tensor, weights_BT: Tensor, shares: Mapping[
     """The weighted sum over positions of -log p(id), each exit's times its share, in nats."""
     wanted_BT = weights_BT[:, 1:] > 0
     aims_N, weight_N = ids_BT[:, 1:][wanted_BT], weights_BT[:, 1:][wanted_BT]
+    total = weights_BT.new_zeros(())
+    for share, logits_NV in zip(shares.values(), spoken(model, ids_BT, wanted_BT, shares), strict=True):
+        nats_N = cross_entropy(logits_NV, aims_N, reduction="none")
+        total = total + share * (nats_N * weight_N).sum()
+    return total
+
+
+def spoken(model: Llama, ids_BT: Tensor, wanted_BT: Tensor, exits: Iterable[int]) -> Iterator[Tensor]:
+    """Of each exit, logits_NV at the wanted positions; float32. wanted_BT: without the last position."""
     states = model.model(input_ids=ids_BT, use_cache=False, output_hidden_states=True).hidden_states
     assert states is not None
-    total = weights_BT.new_zeros(())
-    for exit, share in shares.items():
+    for exit in exits:
         hidden_ND = states[exit][:, :-1][wanted_BT]
         if exit < len(states) - 1:  # the last state has passed the norm
             hidden_ND = model.model.norm(hidden_ND)
-        nats_N = cross_entropy(model.lm_head(hidden_ND).float(), aims_N, reduction="none")
-        total = total + share * (nats_N * weight_N).sum()
-    return total
+        yield model.lm_head(hidden_ND).float()
 
 
 @contextmanager

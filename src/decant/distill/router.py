@@ -31,6 +31,7 @@ from decant.types import Taps, select_rows
 MARKS: Final = ("\n", ". ", "! ", "? ")  # a sentence ends behind the first of them
 SENTENCE: Final = 64  # tokens that are waited for its end
 TOGETHER: Final = 32  # continuations of one batch
+BEST: Final = "best.pt"  # beside the checkpoint: the weights of the best epoch so far
 
 Judge = Callable[[str, str, str], bool]
 """(text before, the target's sentence, the sentence after the small model's token) -> whether they part."""
@@ -64,16 +65,25 @@ class Labelling:
     plain:  plain, greedy decoding with the target.
     decode: ids -> text.
     ends:   ids that end a text.
+    device: where both models are.
+    told:   is called with (texts done, all texts).
     """
 
     plain: AnyDecoder
     decode: Callable[[list[int]], str]
     ends: frozenset[int] = frozenset()
     judge: Judge | None = None
+    device: torch.device | str = "cpu"
+    told: Callable[[int, int], None] | None = None
 
     def examples(self, small: LanguageModel[Any], answers: Sequence[Answer], top: int = 100) -> Examples:
         """Every position of the answers, which the target must have written greedily."""
-        parts = [self._along(small, answer, top) for answer in answers if answer.start < len(answer.ids)]
+        parts: list[Examples] = []
+        for done, answer in enumerate(answers, 1):
+            if answer.start < len(answer.ids):
+                parts.append(self._along(small, answer, top))
+            if self.told is not None:
+                self.told(done, len(answers))
         if not parts:
             raise BadInput(f"none of {len(answers)} texts has an answer; write some with the target first")
         fields = ("hidden_ND", "top_NK", "tokens_N", "differs_N", "elsewhere_N")
@@ -82,7 +92,7 @@ class Labelling:
     @torch.inference_mode()
     def _along(self, small: LanguageModel[Any], answer: Answer, top: int) -> Examples:
         """The small model reads the whole text at once: what it would have proposed at each position."""
-        ids_1T = torch.tensor([answer.ids])
+        ids_1T = torch.tensor([answer.ids], device=self.device)
         _, read = small.start(ids_1T, Taps(layers=(-1,), logits=True))
         rows = slice(answer.start - 1, len(answer.ids) - 1)
         logits_NV, hidden_ND = read.logits_BMV[0, rows].float(), read.hidden((-1,))[0, rows].float()
@@ -90,7 +100,8 @@ class Labelling:
         differs_N = tokens_N != ids_1T[0, answer.start :]
         elsewhere_N = differs_N.clone()
         places = differs_N.nonzero().squeeze(-1).tolist()  # sync: labels are made on the host
-        elsewhere_N[differs_N] = torch.tensor(self._part(answer, places, tokens_N.tolist()), dtype=torch.bool)
+        parted = self._part(answer, places, tokens_N.tolist())
+        elsewhere_N[differs_N] = torch.tensor(parted, dtype=torch.bool, device=self.device)
         return Examples(hidden_ND, best(logits_NV, top), tokens_N, differs_N, elsewhere_N)
 
     def _part(self, answer: Answer, places: list[int], proposed: list[int]) -> list[bool]:
@@ -112,7 +123,7 @@ class Labelling:
         stopping = [
             Stopping(SENTENCE, self.ends, MARKS, lambda ids, text=text: self.decode([text[-1], *ids])) for text in begun
         ]
-        turn = generate(self.plain, right_pad(begun), Noise.of([0] * len(begun)), stopping)
+        turn = generate(self.plain, right_pad(begun, self.device), Noise.of([0] * len(begun), self.device), stopping)
         return [
             [] if text[-1] in self.ends else output.tokens for text, output in zip(begun, turn.outputs, strict=True)
         ]
@@ -135,6 +146,7 @@ class RouterCourse:
     held_out: float = 0.1
     recall: float = 0.95
     seed: int = 0
+    quiet: bool = False
 
 
 def teach(small: Causal, examples: Examples, course: RouterCourse, folder: Path, **shape: Any) -> RouterNet:
@@ -142,8 +154,8 @@ def teach(small: Causal, examples: Examples, course: RouterCourse, folder: Path,
 
     shape: of `RouterSpec`, where it is not to be the small model's own. Raises BadInput without labels of both kinds.
     """
-    generator = torch.Generator().manual_seed(course.seed)
-    order_N = torch.randperm(len(examples), generator=generator)
+    generator, device = torch.Generator().manual_seed(course.seed), examples.hidden_ND.device
+    order_N = torch.randperm(len(examples), generator=generator).to(device)
     aside = max(1, round(course.held_out * len(examples)))
     checked, taught = select_rows(examples, order_N[:aside]), select_rows(examples, order_N[aside:])
     positive = int(taught.elsewhere_N.sum())
@@ -152,25 +164,24 @@ def teach(small: Causal, examples: Examples, course: RouterCourse, folder: Path,
             f"{positive} of {len(taught)} tokens lead elsewhere: a router learns from both kinds; label more texts"
         )
     spec = RouterSpec.beside(small.network, **({"top": examples.top_NK.shape[1]} | shape))
-    net = untrained(spec, course.seed)
+    net = untrained(spec, course.seed).to(device)
     lesson = _Lesson(net, small.network.embedded, taught, (len(taught) - positive) / positive, course)
     each = -(-len(taught) // course.batch)
     settings = Settings(
         steps=course.epochs * each, peak=course.rate, weight_decay=course.weight_decay, save_every=each,
-        report_every=each, warmup=0,
+        report_every=each, warmup=0, quiet=course.quiet,
     )  # fmt: skip
-    kept: list[tuple[float, dict[str, Tensor]]] = []
+    file = folder / BEST
 
     def look(step: int) -> None:
         nats = lesson.nats(checked)
-        if not kept or nats < kept[-1][0]:
-            kept[:] = [(nats, {name: weight.clone() for name, weight in net.state_dict().items()})]
+        if step == each or not file.exists() or nats < torch.load(file, weights_only=True)["nats"]:
+            torch.save({"nats": nats, "router": net.state_dict()}, file)
 
     with torch.random.fork_rng():
-        torch.manual_seed(course.seed)  # dropout
         train(net, lesson.loss, lesson.batches, settings, folder, look)
-    if kept:
-        net.load_state_dict(kept[0][1])
+    if file.exists():  # else a kill came between the last checkpoint and the look at it
+        net.load_state_dict(torch.load(file, map_location=device, weights_only=True)["router"])
     net.eval()
     net.spec = replace(spec, threshold=threshold(lesson.scores(checked).sigmoid(), checked.elsewhere_N, course.recall))
     return net
@@ -196,9 +207,10 @@ class _Lesson:
         return rows_R[None], torch.ones(1, len(rows_R))
 
     def loss(self, rows_1R: Tensor, weights_1R: Tensor) -> Tensor:
-        """Nats, summed."""
-        some = select_rows(self.examples, rows_1R[0])
-        return (self._nats(some) * weights_1R[0]).sum()
+        """Nats, summed. What dropout leaves out follows from the batch, so that a run that goes on repeats it."""
+        torch.manual_seed(self.course.seed + int(rows_1R.sum()))
+        some = select_rows(self.examples, rows_1R[0].to(self.examples.hidden_ND.device))
+        return self._nats(some).sum()
 
     @torch.no_grad()
     def nats(self, examples: Examples) -> float:
@@ -216,7 +228,7 @@ class _Lesson:
     def _nats(self, examples: Examples) -> Tensor:
         token_ND = self.embedded(examples.tokens_N).float()
         score_N = self.net(examples.hidden_ND, token_ND, examples.top_NK)
-        weight = torch.tensor(self.weight)
+        weight = torch.tensor(self.weight, device=score_N.device)
         label_N = examples.elsewhere_N.float()
         return binary_cross_entropy_with_logits(score_N, label_N, reduction="none", pos_weight=weight)
 

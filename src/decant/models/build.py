@@ -99,16 +99,16 @@ def divergence_nats(teacher: Llama, student: Llama, ids_BT: Tensor, weights_BT: 
     return (nats_N * weights_BT[:, 1:][wanted_BT[:, 1:]]).sum()
 
 
-def save_folder(model: Llama, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+def save_folder(model: Llama, folder: Path, dtype: torch.dtype = torch.bfloat16, asked: str = "float32") -> None:
     """Write config.json, generation_config.json and model.safetensors; the model itself keeps its dtype.
 
-    The file holds `dtype`, the configuration asks for float32: small on disk, fast on CPUs without bfloat16.
+    The file holds `dtype`, the configuration asks for `asked`: small on disk, fast on CPUs without bfloat16.
     """
     rounded = copy.deepcopy(model)
     nn.Module.to(rounded, dtype)
     rounded.save_pretrained(folder)
     config = folder / "config.json"
-    config.write_text(config.read_text(encoding="utf-8").replace('"dtype": "bfloat16"', '"dtype": "float32"'))
+    config.write_text(config.read_text(encoding="utf-8").replace('"dtype": "bfloat16"', f'"dtype": "{asked}"'))
     (folder / "model.safetensors").chmod(0o644)  # transformers leaves it to the owner alone
 
 

@@ -111,9 +111,7 @@ class Loaded:
 
     def same_tokenizer(self, other: "Loaded") -> bool:
         """Whether both spell every text with the same ids."""
-        mine, theirs = self._spelling(), other._spelling()
-        sample = "Hello, world!  12345\n\tnaïve 日本 <|end|>"
-        return mine.get_vocab() == theirs.get_vocab() and mine(sample).input_ids == theirs(sample).input_ids
+        return Speller(self.name, self._spelling()).same(Speller(other.name, other._spelling()))
 
     def facts(self) -> dict[str, Any]:
         """What a report says of the model; JSON-ready."""

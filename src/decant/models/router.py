@@ -140,6 +140,7 @@ def save(net: RouterNet, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.detach().to("cpu", torch.float32).contiguous() for name, weight in net.state_dict().items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)
     text = json.dumps({"architectures": [ARCHITECTURE], "router": asdict(net.spec)}, indent=2)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 

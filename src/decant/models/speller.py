@@ -39,3 +39,9 @@ class Speller:
     def chats(self) -> bool:
         """Whether there is a chat template."""
         return bool(getattr(self.tokenizer, "chat_template", None))
+
+    def same(self, other: "Speller") -> bool:
+        """Whether both spell every text with the same ids."""
+        mine, theirs = self.tokenizer, other.tokenizer
+        sample = "Hello, world!  12345\n\tnaïve 日本 <|end|>"
+        return mine.get_vocab() == theirs.get_vocab() and mine(sample).input_ids == theirs(sample).input_ids

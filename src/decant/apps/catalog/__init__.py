@@ -4,13 +4,17 @@ Parts are named by module and imported when `compose` asks, so that a misspelt n
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from decant.apps.catalog.drafters import DRAFTERS
 from decant.apps.catalog.methods import METHODS
-from decant.apps.catalog.parts import CONSTRAINTS, DECODERS, POLICIES, RECIPES, SAMPLERS, VERIFIERS
+from decant.apps.catalog.parts import CONSTRAINTS, DECODERS, POLICIES, SAMPLERS, VERIFIERS
+from decant.apps.catalog.recipes import RECIPES
 from decant.apps.catalog.rows import (
     DEFAULT_VERIFIER,
+    FOLDERS,
     NEEDS_DRAFT,
     NEEDS_HEAD,
     NEEDS_LAYERS,
@@ -28,6 +32,7 @@ __all__ = [
     "DECODERS",
     "DEFAULT_VERIFIER",
     "DRAFTERS",
+    "FOLDERS",
     "METHODS",
     "NEEDS_DRAFT",
     "NEEDS_HEAD",
@@ -58,12 +63,19 @@ def pick(table: Mapping[str, Row], name: str, role: str) -> Row:
 def knobs_for(recipe: Recipe, policy: str | None = None) -> tuple[Kinds, Kinds]:
     """The knobs of a recipe's drafter, and those of the policy that paces it; or those of its decoder, and none."""
     if recipe.decoder is not None:
-        return knobs_of(pick(DECODERS, recipe.decoder, "decoder").get(), dict.fromkeys(WIRED)), {}
+        return _knobs(pick(DECODERS, recipe.decoder, "decoder").get()), {}
     if recipe.drafter is None:
         return {}, {}
     drafter = pick(DRAFTERS, recipe.drafter, "drafter").get()
     pace = pick(POLICIES, split(policy or recipe.policy).name, "policy").get()
-    return knobs_of(drafter, dict.fromkeys(WIRED)), knobs_of(pace)
+    return _knobs(drafter), knobs_of(pace)
+
+
+def _knobs(made: Any) -> Kinds:
+    """Those of a drafter or a decoder, the folders of what was trained among them."""
+    knobs = knobs_of(made, dict.fromkeys(WIRED))
+    names = [one.name for one in fields(made)] if is_dataclass(made) else []
+    return knobs | {name: str for name in names if name in FOLDERS}
 
 
 def check(specs: Iterable[str], verifier: str | None = None, policy: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Who judges, how much to guess, loops of their own, what is done to logits, what may come next, what can be taught."""
+"""Who judges, how much to guess, loops of their own, what is done to logits, what may come next."""
 
 from typing import Final
 
@@ -187,60 +187,3 @@ CONSTRAINTS: Final = table(
         "the neutral element of the Constraint seam",
     ),
 )
-RECIPES: Final = table(
-    Part(
-        "medusa",
-        "heads on the last state, each guessing one place further",
-        "distill.heads.medusa:Medusa",
-        "Cai et al. 2024, arXiv:2401.10774",
-    ),
-    Part(
-        "eagle",
-        "one layer that guesses the next state, token after token",
-        "distill.heads.eagle:Eagle",
-        "Li et al. 2024, arXiv:2401.15077; Zhang et al. 2024, arXiv:2408.15766",
-    ),
-    Part(
-        "eagle3",
-        "one layer over states of three depths, taught on what it feeds itself",
-        "distill.heads.eagle3:Eagle3",
-        "Li et al. 2025, arXiv:2503.01840",
-    ),
-    Part(
-        "glide",
-        "a draft model that learns to use glimpses of the target's states",
-        "distill.heads.glide:Glide",
-        "Du et al. 2024, arXiv:2402.02082; Li et al. 2025, arXiv:2503.01840",
-    ),
-    Part(
-        "fspad",
-        "EAGLE's layer, states sampled with the token that was drawn, logits from a branch",
-        "distill.heads.fspad:Fspad",
-        "Gui et al. 2024, arXiv:2408.15562",
-    ),
-    Part(
-        "falcon",
-        "an LSTM and one layer that guess a block of states at a time, taught by glances at the answer",
-        "distill.heads.falcon:Falcon",
-        "Gao et al. 2024, arXiv:2412.12639; Qian et al. 2020, arXiv:2008.07905",
-    ),
-    Part(
-        "chimera",
-        "one layer that fuses the last three tokens with the target's states of all before",
-        "distill.heads.chimera:Chimera",
-        "Zeng et al. 2024, arXiv:2402.15758",
-    ),
-    Part(
-        "ppd",
-        "prompt tokens: a few embeddings that stand for tokens to come",
-        "distill.heads.ppd:Ppd",
-        "Chen et al. 2024, arXiv:2405.18628",
-    ),
-    Part(
-        "hidden-transfer",
-        "matrices that make states of tokens to come out of a middle layer's",
-        "distill.heads.hidden_transfer:HiddenTransfer",
-        "Wu et al. 2024, arXiv:2404.12022",
-    ),
-)
-"""What `decant distill` teaches."""

@@ -12,6 +12,8 @@ NEEDS_HEAD: Final = "a trained head"
 NEEDS_LAYERS: Final = "decant's own forward pass"
 WIRED: Final = frozenset({"coupled"})
 """Fields that look like knobs and are none (`wiring` sets them): how a drafter draws follows from who verifies."""
+FOLDERS: Final = frozenset({"head", "router"})
+"""Fields that `wiring` fills with what was trained; a knob of that name says which folder holds it."""
 
 
 @final
@@ -22,6 +24,7 @@ class Part:
     home:   `module:Name`, below the package.
     needs:  what it cannot do without, "" for nothing.
     source: authors, year, arXiv id.
+    by:     of a recipe: who teaches it, as `home` is written.
     """
 
     name: str
@@ -29,11 +32,15 @@ class Part:
     home: str
     source: str
     needs: str = ""
+    by: str = ""
 
     def get(self) -> Any:
         """The class, or the function, itself."""
-        module, _, name = self.home.partition(":")
-        return getattr(import_module(f"decant.{module}"), name)
+        return _found(self.home)
+
+    def runner(self) -> Any:
+        """Who teaches a recipe: `(Asked, Told) -> Outcome` (`apps/teaching.py`)."""
+        return _found(self.by)
 
 
 @final
@@ -58,6 +65,11 @@ class Recipe:
     verifier: str = DEFAULT_VERIFIER
     decoder: str | None = None
     head: str | None = None
+
+
+def _found(home: str) -> Any:
+    module, _, name = home.partition(":")
+    return getattr(import_module(f"decant.{module}"), name)
 
 
 Row = TypeVar("Row", Part, Recipe)

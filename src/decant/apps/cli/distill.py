@@ -1,7 +1,8 @@
-"""`decant distill`: teach a head to guess what a model says next."""
+"""`decant distill`: teach a student; or a head, a router, a model's own layers, so that it decodes faster."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,70 +13,91 @@ from decant.apps.cli.output import check_writable, facts_table, note, show, writ
 from decant.apps.cli.progress import progress
 from decant.apps.cli.start import quieten, use_threads
 from decant.apps.knobs import split
+from decant.errors import BadInput
 
 
 @sentences()
 def distill(
-    recipe: Annotated[str, typer.Argument(help="What to teach: a recipe of `decant methods`, as name:knob=value.")],
-    teacher: Annotated[str, typer.Option(help="A Hub id, a folder in Hugging Face format, or house:target.")],
+    out: Annotated[Path, typer.Option(help="Where it is written: a new folder, or that of a run that goes on.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="What to teach: a recipe of `decant methods`, as name:knob=value.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="A Hub id, a folder in Hugging Face format, or house:target.")
+    ] = None,
     texts: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--data", help="Prompts (JSONL or text lines) for the teacher to answer; house:tasks; house:mixture."
+            "--data",
+            help="JSONL (messages, conversations, prompt and answer, text, or prompts alone) or text lines; "
+            "house:tasks; house:mixture.",
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="The folder of the head: a new one, or one of a run that goes on.")],
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(help="The model that is taught; of router the small one, else the teacher's own draft."),
+    ] = None,
+    knobs: Annotated[list[str] | None, typer.Option("--set", help="knob=value of the recipe; may be repeated.")] = None,
+    again: Annotated[
+        Path | None, typer.Option("--recipe", help="The recipe.json of a run to repeat, in place of all but --out.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would run, in which memory and time; no more.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Only go on with a run that is in --out.")] = False,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 1000,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="As many steps as fit, in place of --steps.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0, help="Peak of the learning rate; else the recipe's.")] = None,
+    rate: Annotated[
+        float | None, typer.Option("--lr", "--rate", min=0, help="Peak of the learning rate; else the recipe's.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Texts of a step, and prompts answered together.")] = 8,
     length: Annotated[int, typer.Option(min=8, help="Tokens of a text, at most.")] = 512,
     limit: Annotated[int | None, typer.Option(min=2, help="Prompts, at most.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, at most.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="Of the answers; 0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of fresh weights, and of the order of texts.")] = 0,
+    micro: Annotated[int | None, typer.Option(min=1, help="Texts that are read at once; else all of a step.")] = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
     quiet: options.Quiet = False,
     json: options.Json = None,
 ) -> None:
-    """Teach a head to guess what TEACHER says next.
+    """Teach a student, or what makes TEACHER decode faster.
 
-    The teacher, which stays as it is, answers the prompts; its states are computed anew at every step. Interrupted,
-    the same command goes on.
+    With --student a recipe teaches a whole model. A head learns to guess what the teacher says next, a router where a
+    small model would lead elsewhere; layerskip and sorted teach a copy of the teacher to be left early. The teacher
+    stays as it is. Interrupted, the same command goes on.
     """
     check_writable(json)
-    pick(RECIPES, split(recipe).name, "recipe")
-    quieten(teacher, quiet)
+    if again is None and (recipe is None or teacher is None or texts is None):
+        raise BadInput("distill needs a recipe, --teacher and --data; or --recipe RUN/recipe.json, to repeat a run")
+    if again is not None and (recipe, teacher, texts, student, knobs) != (None, None, None, None, None):
+        raise BadInput(
+            f"--recipe {again} says what is taught; leave recipe, --teacher, --student, --data and --set out"
+        )
+    spec = ":".join([recipe or "", *(knobs or [])])
+    if again is None:
+        pick(RECIPES, split(spec).name, "recipe")
+    quieten(teacher or "", quiet)
     use_threads(threads)
 
-    from decant.apps.teaching import Asked, run
+    from decant.apps.teaching import Asked, recorded, run, sketch
     from decant.models.machine import machine
 
-    asked = Asked(
-        recipe, teacher, texts, out, steps, minutes, rate, batch, length, limit, max_tokens, temperature, seed, device,
-        quiet,
-    )  # fmt: skip
-    note(f"teaching {recipe} beside {teacher}", quiet)
+    if again is not None:
+        asked = replace(recorded(again, out), resume=resume, device=device, quiet=quiet)
+    else:
+        asked = Asked(
+            spec, teacher or "", texts or "", out, student, steps, minutes, rate, batch, length, limit, max_tokens,
+            temperature, seed, micro, resume, device, quiet,
+        )  # fmt: skip
+    note(f"{'planning' if plan else 'teaching'} {asked.recipe}; the teacher is {asked.teacher}", quiet)
     try:
-        with progress(quiet) as told:
-            report = run(asked, told)
+        with progress(quiet) as shown:
+            outcome = (sketch if plan else run)(asked, shown)
     except KeyboardInterrupt:
         note(f"the same command goes on from {out}", quiet)
         raise
-    write_json({"machine": machine(), "out": str(out), **report}, json)
+    write_json({"machine": machine(), "out": str(out), **outcome.report}, json)
     if json != "-":
-        show(facts_table(_facts(report, out)))
-
-
-def _facts(report: dict[str, Any], out: Path) -> dict[str, str]:
-    """What was learnt, on held-out rows."""
-    shares = zip(report["accuracy"], report["in_row"], strict=True)
-    depths = {f"depth {depth}": f"{one:.1%} right, {row:.1%} in a row" for depth, (one, row) in enumerate(shares, 1)}
-    size = f"{report['parameters']:,} parameters, {report['read_bytes'] / 1e6:.2f} MB read by a guess in bfloat16"
-    return {
-        "folder": str(out),
-        "head": size,
-        **depths,
-        "greedy chain": f"{report['acceptance_length']:.2f} tokens a step",
-    }
+        show(facts_table({"folder": str(out), **outcome.facts}))

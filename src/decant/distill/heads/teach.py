@@ -1,47 +1,24 @@
 """A head from nothing to a folder: its ids chosen, taught on the one trainer, measured, written with a card.
 
-The folder holds the head (config.json, model.safetensors), README.md, recipe.json and, under `training/`, what a run
-needs to go on: checkpoint and metrics.
+The folder (`distill/runs.py`) holds the head as config.json and model.safetensors.
 """
 
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final
 
 from torch import Tensor
 
 from decant.distill.heads.lesson import HeadRecipe
 from decant.distill.heads.measure import Learnt, measure
-from decant.distill.trainer import Batches, Settings, train
-from decant.errors import BadInput
+from decant.distill.runs import TRAINING, Course, earlier, settled, write_recipe
+from decant.distill.trainer import train
 from decant.models.heads.folder import save, untrained
 from decant.models.teacher import Teacher, frequent
 
-TRAINING: Final = "training"
-RECIPE: Final = "recipe.json"
 COUNTED: Final = 100  # batches that the draft vocabulary is counted on
-TIMED: Final = 4  # steps that are timed where minutes were asked for; the first does not count
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Course:
-    """What a head is taught with.
-
-    batches, held_out: step -> batch. measured: held-out batches. origin: what recipe.json says besides: the command,
-    versions, data; `asked` in it must be the same when a run goes on.
-    """
-
-    batches: Batches
-    held_out: Batches
-    settings: Settings
-    measured: int
-    seed: int
-    minutes: float | None
-    origin: Mapping[str, Any]
 
 
 def teach(recipe: HeadRecipe, teacher: Teacher, course: Course, out: Path) -> dict[str, Any]:
@@ -49,7 +26,7 @@ def teach(recipe: HeadRecipe, teacher: Teacher, course: Course, out: Path) -> di
 
     Raises BadInput where the folder holds another run.
     """
-    begun = _begun(out, course)
+    begun = earlier(out, course.origin)
     spec = recipe.spec(teacher)
     ids_V: Tensor | None = None
     if spec.draft_vocab:
@@ -59,17 +36,16 @@ def teach(recipe: HeadRecipe, teacher: Teacher, course: Course, out: Path) -> di
     if hasattr(net, "begin"):
         net.begin()
     loss = recipe.loss(net, teacher)
-    steps = begun.get("steps") or _steps(course, net, loss)
-    settings = replace(course.settings, steps=steps, warmup=min(course.settings.warmup, steps // 10))
-    folder = out / TRAINING
-    _write(out / RECIPE, {**course.origin, "steps": settings.steps, "knobs": asdict(recipe)})  # type: ignore[call-overload]
+    settings = settled(course, begun, net, loss)
+    said = {**course.origin, "steps": settings.steps, "knobs": asdict(recipe)}  # type: ignore[call-overload]
+    write_recipe(out, said)
     began = time.perf_counter()
-    train(net, loss, course.batches, settings, folder)
+    train(net, loss, course.batches, settings, out / TRAINING)
     seconds = time.perf_counter() - began
     save(net, out)
     learnt = measure(recipe, net, teacher, map(course.held_out, range(course.measured)))
     report = _report(recipe, net, teacher, learnt) | {"steps": settings.steps, "seconds": round(seconds, 1)}
-    _write(out / RECIPE, {**course.origin, "steps": settings.steps, "knobs": asdict(recipe), "learnt": report})  # type: ignore[call-overload]
+    write_recipe(out, said | {"learnt": report})
     (out / "README.md").write_text(card(report, course.origin), encoding="utf-8")
     return report
 
@@ -133,40 +109,3 @@ def _report(recipe: HeadRecipe, net: Any, teacher: Teacher, learnt: Learnt) -> d
         "columns": list(learnt.columns),
         "acceptance_length": round(learnt.acceptance_length, 3),
     }
-
-
-def _begun(out: Path, course: Course) -> dict[str, Any]:
-    """What an earlier run wrote down, if it is the same run. Raises BadInput for another."""
-    file = out / RECIPE
-    if not file.exists():
-        if out.is_dir() and any(path.name != TRAINING for path in out.iterdir()):
-            raise BadInput(f"--out {out} is not empty, and holds no earlier run; give a new folder")
-        return {}
-    try:
-        begun = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{file} cannot be read: {error}; give a new folder") from error
-    before, now = begun.get("asked") or {}, dict(course.origin.get("asked") or {})
-    other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-    if other:
-        changes = ", ".join(f"{name} {before.get(name)!r}, not {now.get(name)!r}" for name in other)
-        raise BadInput(f"--out {out} holds a run with {changes}; ask for the same, or give a new folder")
-    return begun
-
-
-def _steps(course: Course, net: Any, loss: Any) -> int:
-    """Those asked for, or as many as fit the minutes."""
-    if course.minutes is None:
-        return course.settings.steps
-    began = 0.0
-    for step in range(TIMED):
-        began = began if step > 1 else time.perf_counter()
-        for part in range(course.settings.accumulate):
-            loss(*course.batches(step + part)).backward()
-    net.zero_grad(set_to_none=True)
-    return max(1, int(course.minutes * 60 / ((time.perf_counter() - began) / (TIMED - 1))))
-
-
-def _write(file: Path, fields: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

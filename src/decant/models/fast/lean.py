@@ -4,7 +4,7 @@ Rows of all requests are packed: products see no padding, and attention goes req
 computed is what transformers computes, up to rounding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar, final
 
@@ -16,13 +16,15 @@ from transformers import PreTrainedConfig
 from decant.models.attention import KEYS
 from decant.models.fast.births import Births, Ward
 from decant.models.fast.lanes import Lanes
-from decant.models.fast.mixing import Mixing, SteadyMixing, mixing
+from decant.models.fast.mixing import mixing
 from decant.models.fast.products import Gated, Packed, Plain, Product
 from decant.models.network import Outcome, stored_bytes, together
 from decant.models.rows import RowClass
 from decant.models.spans import Span, blocks
 
 TABLE = 4096  # positions that the table of angles grows by
+Mixer = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
+"""(layer, query_RHW, key_RKW, value_RKW, scale) -> mixed_RHW, the keys and values put into a cache."""
 
 
 @final
@@ -250,7 +252,7 @@ class Lean:
         for number, layer in enumerate(self.layers, self.lowest):
             if ward is not None:
                 x_RD = ward.born(number, x_RD)
-            x_RD = self._attend(layer, number, x_RD, angles, mixer)
+            x_RD = self.attend(layer, number, x_RD, angles, mixer)
             x_RD = layer.down.plus(layer.gated(layer.second_norm(x_RD)), x_RD)
             if layers:
                 said.append(x_RD)
@@ -260,9 +262,7 @@ class Lean:
         hidden_RD = torch.cat([said[layer][:rows] for layer in layers], -1) if layers else None
         return Outcome(self.head(x_RD)[:rows] if logits else x_RD.new_empty(rows, 0), hidden_RD)
 
-    def _attend(
-        self, layer: Layer, number: int, x_RD: Tensor, angles: tuple[Tensor, Tensor], mixer: Mixing | SteadyMixing
-    ) -> Tensor:
+    def attend(self, layer: Layer, number: int, x_RD: Tensor, angles: tuple[Tensor, Tensor], mixer: Mixer) -> Tensor:
         """Read, rotate, cache, mix, write."""
         rows, heads, kv_heads = len(x_RD), self.heads, self.kv_heads
         read_RHW = layer.read(layer.first_norm(x_RD)).view(rows, heads + 2 * kv_heads, -1)
