@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from decant.distill.curricula.constant import Constant
-from decant.distill.seams import Curriculum, Objective, Rollouts, Speaker, Study, Teacher, Weighting
+from decant.distill.seams import Curriculum, Objective, Rollouts, Speaker, Study, Teacher, Weighting, needs_of
 from decant.distill.texts import Positions, TextBatch
 from decant.distill.trainer import Share
 from decant.distill.weighting.every import Every
@@ -38,6 +38,22 @@ class Learner(nn.Module):
         self.extras = nn.ModuleList(nn.Identity() if extra is None else extra for extra in extras)
 
 
+def learner(student: Any, objectives: Sequence[Asked], teacher: Any = None, seed: int = 0) -> Learner:
+    """The student and what the objectives add, the same for the same seed; teacher: the configuration of its model."""
+    extras = []
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for asked in objectives:
+            extra = getattr(asked.objective, "extra", None)
+            if needs_of(asked.objective) == "states" and teacher is None:
+                raise IncompatibleParts(
+                    f"{type(asked.objective).__name__} learns from a model's states; give that model's configuration"
+                )
+            made = None if extra is None else extra(student.config.get_text_config(), teacher)
+            extras.append(None if made is None else made.to(student.device, torch.float32))
+    return Learner(student, extras)
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Composition:
@@ -60,11 +76,17 @@ class Composition:
     def __post_init__(self) -> None:
         gives = frozenset({"nothing"}) if self.teacher is None else self.teacher.gives | {"nothing"}
         for asked in self.objectives:
-            if asked.objective.needs not in gives:
+            if needs_of(asked.objective) not in gives:
                 raise IncompatibleParts(
-                    f"{type(asked.objective).__name__} needs {asked.objective.needs} of a teacher, and "
+                    f"{type(asked.objective).__name__} needs {needs_of(asked.objective)} of a teacher, and "
                     f"{type(self.teacher).__name__ if self.teacher else 'no teacher'} gives {', '.join(sorted(gives))}"
                 )
+        looks, wanted = getattr(self.teacher, "looks", None), looks_of(self.objectives, "teacher_looks")
+        if looks is not None and wanted not in looks:
+            raise IncompatibleParts(
+                f"objectives ask for {wanted} of the teacher, and {type(self.teacher).__name__} shows {looks}; give it "
+                "looks_of(objectives, 'teacher_looks')"
+            )
 
     def start(self) -> dict[str, Any]:
         """What every part remembers."""
@@ -83,13 +105,15 @@ class Composition:
     def nats(self, state: dict[str, Any], step: int, piece: TextBatch) -> Tensor:
         """Weighted nats, summed; a batch in which nothing counts has none."""
         student = self.learner.student
-        batch = _cut(piece)
+        batch = _to(_cut(piece), student.device)
         if not float(batch.weight):  # sync: a row may be empty where another of its step is not
-            return next(student.parameters()).sum() * 0.0
-        batch = _to(batch, student.device)
+            # Not nothing: where a student is spread over processes, its layers run in all of them or in none.
+            first_1 = torch.zeros(1, dtype=torch.int64, device=student.device)
+            return read(student, batch.ids_BT[:1], first_1, first_1).hidden_ND.sum() * 0.0
         at = Positions.of(batch)
         signal = None if self.teacher is None else self.teacher.signal(batch, at)
-        states = read(student, batch.ids_BT, at.row_N, at.at_N, looks_of(self.objectives))
+        looks = looks_of(self.objectives) | getattr(self.weighting, "looks", Looks())
+        states = read(student, batch.ids_BT, at.row_N, at.at_N, looks)
         nats_N = torch.zeros_like(at.weight_N)
 
         def target(p: Tensor, q: Tensor, label_X: Tensor) -> Tensor:
@@ -108,11 +132,11 @@ class Composition:
         return {name: getattr(self, name).observe(state[name], step, self.steps, nats) for name in PARTS}
 
 
-def looks_of(objectives: Sequence[Asked]) -> Looks:
-    """What all of them read."""
+def looks_of(objectives: Sequence[Asked], name: Literal["looks", "teacher_looks"] = "looks") -> Looks:
+    """What all of them read of the student, or of the teacher."""
     looks = Looks()
     for asked in objectives:
-        looks = looks | getattr(asked.objective, "looks", Looks())
+        looks = looks | getattr(asked.objective, name, Looks())
     return looks
 
 

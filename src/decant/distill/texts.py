@@ -119,3 +119,11 @@ class Positions:
 
     def __len__(self) -> int:
         return len(self.row_N)
+
+    def texts(self) -> list[tuple[int, slice, int]]:
+        """(row, its positions among the N, how many tokens they reach over) of each text in which something counts."""
+        rows, counts_R = self.row_N.unique_consecutive(return_counts=True)
+        ends_R = counts_R.cumsum(0)
+        reach_R = self.at_N[ends_R - 1] + 1
+        found = torch.stack([rows, ends_R - counts_R, ends_R, reach_R], 1).tolist()  # sync: texts are read one by one
+        return [(row, slice(first, end), reach) for row, first, end, reach in found]

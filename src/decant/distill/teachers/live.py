@@ -27,7 +27,7 @@ class Thought:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Live:
-    """model: frozen. looks: what objectives read besides its law."""
+    """model: frozen. looks: what objectives read besides its law: `looks_of(objectives, "teacher_looks")`."""
 
     model: Teacher
     looks: Looks = field(default_factory=Looks)
