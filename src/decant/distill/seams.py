@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from decant.distill.texts import Positions, TextBatch
 from decant.distill.trainer import Share
-from decant.errors import BadInput
+from decant.errors import BadInput, IncompatibleParts
 from decant.models.student import States
 from decant.numerics import FLOOR
 from decant.types import PAD
@@ -61,6 +61,13 @@ class Dense:
         size = min(self.logp_XV.shape[-1], q_logp_XV.shape[-1])
         p, q = (one if one.shape[-1] == size else one[..., :size].log_softmax(-1) for one in (self.logp_XV, q_logp_XV))
         return p, q, label_X
+
+
+def whole(law: Law) -> Tensor:
+    """logp_XV, for who mixes or stores laws. Raises IncompatibleParts for a law of another kind than `Dense`."""
+    if not isinstance(law, Dense):
+        raise IncompatibleParts(f"{type(law).__name__} is no plain law over the vocabulary; take live teachers")
+    return law.logp_XV
 
 
 @final
