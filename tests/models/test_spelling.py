@@ -14,7 +14,8 @@ from decant.house import folder
 from decant.models.load import load
 from decant.models.spelling import between, token_bytes, vocabulary
 from decant.vocab.bridge import Bridge
-from decant.vocab.vocabulary import Vocabulary, translate
+from decant.vocab.crossing import translate
+from decant.vocab.vocabulary import Vocabulary
 
 SHELF = Path(os.environ.get("DECANT_DATA", "")) / "tokenizers"
 shelf = pytest.mark.skipif("DECANT_DATA" not in os.environ or not SHELF.is_dir(), reason="no tokenizers in DECANT_DATA")

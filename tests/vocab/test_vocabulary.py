@@ -1,4 +1,5 @@
-from decant.vocab.vocabulary import Vocabulary, control_map, translate
+from decant.vocab.crossing import translate
+from decant.vocab.vocabulary import Vocabulary, control_map
 
 LETTERS = Vocabulary([b"a", b"b", b"ab", b"c", None, b"a"], {"<end>": 4}, {"eos": 4})
 OTHER = Vocabulary([None, b"b", b"a", b"bc", b"c", None], {"</s>": 0, "<user>": 5}, {"eos": 0})

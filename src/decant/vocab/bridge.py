@@ -12,8 +12,9 @@ from torch import Tensor
 
 from decant.errors import IncompatibleParts
 from decant.types import PAD, Verdict
+from decant.vocab.crossing import translate
 from decant.vocab.token_map import TokenMap
-from decant.vocab.vocabulary import Vocabulary, translate
+from decant.vocab.vocabulary import Vocabulary
 
 
 @final

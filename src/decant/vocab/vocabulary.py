@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import final
-
-from decant.types import PAD
 
 Encode = Callable[[Sequence[bytes]], list[list[int]]]
 """Texts, as they continue another text -> the ids that the tokenizer spells each with."""
@@ -60,6 +59,10 @@ class Vocabulary:
         """What ids write; controls, and ids behind the vocabulary, write nothing."""
         return b"".join(self.pieces[token] or b"" for token in ids if token < len(self.pieces))
 
+    def byte_ends(self, ids: Sequence[int]) -> list[int]:
+        """How many bytes are written when each id has been."""
+        return list(accumulate(len(self.bytes_of([token])) for token in ids))
+
     def spell(self, texts: Sequence[bytes]) -> list[list[int]]:
         """The ids of texts that continue another: nothing is put in front."""
         return [self.fitted(text) for text in texts] if self.encode is None else self.encode(texts)
@@ -78,30 +81,6 @@ class Vocabulary:
                 length = 1
             at += length
         return ids
-
-
-def translate(ids: Sequence[int], source: Vocabulary, into: Vocabulary) -> list[int]:
-    """A whole text, controls included, in the ids of another tokenizer: its bytes encoded again.
-
-    A control becomes the one of the same name, or else of the same role, or nothing. Never empty.
-    """
-    named = control_map(source, into)
-    found: list[int] = []
-    text: list[int] = []
-    begins = True
-    for token in (*ids, PAD):
-        if token != PAD and token not in source.names:
-            text.append(token)
-            continue
-        written = source.bytes_of(text)
-        if written and begins:  # only the text that begins has something in front
-            written, begins = into.front + written.removeprefix(source.front), False
-        found += into.spell([written])[0] if written else []
-        found += [named[token]] if token in named else []
-        text.clear()
-    if tuple(found[: len(into.opening)]) != into.opening:
-        found = [*into.opening, *found]
-    return found or [next(iter(into.roles.values()), 0)]
 
 
 def control_map(source: Vocabulary, into: Vocabulary) -> dict[int, int]:

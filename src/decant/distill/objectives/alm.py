@@ -47,7 +47,7 @@ class ALM:
         """nats_N."""
         signal = spans_of(study)
         p_M, p_opens_M = signal.said()
-        q_N, q_opens_N = said(study.student, study.at.label_N, signal.common.q_opens_O)
+        q_N, q_opens_N = said(study.student, study.at.label_N, signal.shared.q_opens_O)
         chunks = self.debiased(signal, p_opens_M)
         p_C, q_C = chunks.p.total(p_M), chunks.q.total(q_N)
         if self.threshold is not None:

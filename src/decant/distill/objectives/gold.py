@@ -5,7 +5,7 @@ the token that stands in the text is the chunk's probability, and the sum is bel
 chunk's distance lies on its last student position (`distill.chunks`). Curricula, which mix laws, have no say here.
 
 Where the tokenizers cut a chunk differently the two laws are about different tokens, and masses below one can agree by
-being small: the trial in tests/distill drove a student away from its teacher. Ask for `CrossEntropy` beside it.
+being small: alone it can drive a student away from its teacher. Ask for `CrossEntropy` beside it.
 
 Source: Patiño et al. 2025, "Unlocking On-Policy Distillation for Any Model Family" (huggingface/trl).
 """
@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from decant.distill.chunks import Common, Side, placed, said, sorted_l1, spans_of
+from decant.distill.chunks import Shared, Side, placed, said, sorted_l1, spans_of
 from decant.distill.seams import Gives, Study, by_chunks
 from decant.errors import BadInput
 from decant.models.student import States
@@ -56,13 +56,13 @@ class GOLD:
         signal, student = spans_of(study), study.student
         chunks = signal.chunks.kept(~signal.chunks.control_C) if self.skip_eos else signal.chunks
         p_row_C, p_rest_C = self._merged(chunks.p, signal.said()[0])
-        q_row_C, q_rest_C = self._merged(chunks.q, said(student, study.at.label_N, signal.common.q_opens_O)[0])
+        q_row_C, q_rest_C = self._merged(chunks.q, said(student, study.at.label_N, signal.shared.q_opens_O)[0])
 
         def apart(rows: slice) -> Tensor:
             with torch.no_grad():
                 p_XU = _law(signal.states, p_row_C[rows], p_rest_C[rows])
             q_XV = _law(student, q_row_C[rows], q_rest_C[rows])
-            return self.distance(p_XU, q_XV, signal.common)
+            return self.distance(p_XU, q_XV, signal.shared)
 
         widest = max(student.vocab, signal.states.vocab)
         return placed(by_chunks(len(chunks), widest, apart), chunks.q.last_C, study)
@@ -72,14 +72,14 @@ class GOLD:
         row_C = side.last_C if self.merging == "bayesian" else side.first_C
         return row_C, side.total(logp_X) - logp_X[row_C]
 
-    def distance(self, p_logp_XU: Tensor, q_logp_XV: Tensor, common: Common) -> Tensor:
+    def distance(self, p_logp_XU: Tensor, q_logp_XV: Tensor, shared: Shared) -> Tensor:
         """nats_X between merged laws."""
         if not self.hybrid:
             return sorted_l1(p_logp_XU.exp(), q_logp_XV.exp())
         size = p_logp_XU.shape[-1]
-        share = len(common.p_S) / size if self.matched is None else self.matched
-        known = self._jsd(p_logp_XU[:, common.p_S], q_logp_XV[:, common.q_S])
-        return share * known + (1 - share) * sorted_l1(_others(p_logp_XU, common.p_S), _others(q_logp_XV, common.q_S))
+        share = len(shared.p_S) / size if self.matched is None else self.matched
+        known = self._jsd(p_logp_XU[:, shared.p_S], q_logp_XV[:, shared.q_S])
+        return share * known + (1 - share) * sorted_l1(_others(p_logp_XU, shared.p_S), _others(q_logp_XV, shared.q_S))
 
     def _jsd(self, p_logp_XS: Tensor, q_logp_XS: Tensor) -> Tensor:
         """Zero where both are the same, above it elsewhere, also for masses that do not sum to one."""
