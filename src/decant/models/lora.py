@@ -67,7 +67,8 @@ def merged(student: PreTrainedModel) -> PreTrainedModel:
     trained on."""
     lora: Any = _peft().tuners.lora.LoraLayer
     found = copy.deepcopy(student)
-    for name, part in list(found.named_modules()):
+    parts: list[tuple[str, Any]] = list(found.named_modules())
+    for name, part in parts:
         if isinstance(part, lora):
             part.merge(safe_merge=True)
             above, _, last = name.rpartition(".")
