@@ -74,13 +74,7 @@ class Composition:
     micro: int = 8
 
     def __post_init__(self) -> None:
-        gives = frozenset({"nothing"}) if self.teacher is None else self.teacher.gives | {"nothing"}
-        for asked in self.objectives:
-            if needs_of(asked.objective) not in gives:
-                raise IncompatibleParts(
-                    f"{type(asked.objective).__name__} needs {needs_of(asked.objective)} of a teacher, and "
-                    f"{type(self.teacher).__name__ if self.teacher else 'no teacher'} gives {', '.join(sorted(gives))}"
-                )
+        served(self.objectives, self.teacher)
         looks, wanted = getattr(self.teacher, "looks", None), looks_of(self.objectives, "teacher_looks")
         if looks is not None and wanted not in looks:
             raise IncompatibleParts(
@@ -130,6 +124,18 @@ class Composition:
     def observe(self, state: dict[str, Any], step: int, nats: float) -> dict[str, Any]:
         """Once an optimiser step."""
         return {name: getattr(self, name).observe(state[name], step, self.steps, nats) for name in PARTS}
+
+
+def served(objectives: Sequence[Asked], teacher: Teacher | None) -> None:
+    """Raises IncompatibleParts for an objective that the teacher cannot serve."""
+    gives = frozenset({"nothing"}) if teacher is None else teacher.gives | {"nothing"}
+    for asked in objectives:
+        if needs_of(asked.objective) not in gives:
+            raise IncompatibleParts(
+                f"{type(asked.objective).__name__} needs {needs_of(asked.objective)} of a teacher, and "
+                f"{type(teacher).__name__ if teacher else 'no teacher'} gives {', '.join(sorted(gives))}; one model in "
+                f"memory gives law, dense and states"
+            )
 
 
 def looks_of(objectives: Sequence[Asked], name: Literal["looks", "teacher_looks"] = "looks") -> Looks:

@@ -55,8 +55,9 @@ class Teacher:
         network, _ = stored(name)
         place = torch.device(device)
         # On a CPU products are rounded to bfloat16 where that is fast; the weights stay exact.
-        dtype = torch.float32 if place.type == "cpu" else network.dtype
-        nn.Module.to(network.eval().requires_grad_(False), device=place, dtype=dtype)
+        # Elsewhere they keep their type; naming it would round the angles of rotary positions too, which are float32.
+        kind = {"dtype": torch.float32} if place.type == "cpu" else {}
+        nn.Module.to(network.eval().requires_grad_(False), device=place, **kind)
         return cls(name, network)
 
     @property

@@ -1,0 +1,33 @@
+"""A small draft, aligned by the target's own answers at several temperatures.
+
+The paper first trains the draft from nothing on billions of tokens; here that draft is given.
+Source: Zafrir et al. 2024, arXiv:2411.11055.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from decant.distill.composition import Asked, Composition
+from decant.distill.objectives.cross_entropy import CrossEntropy
+from decant.errors import BadInput
+from decant.recipes.kit import Kit
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class FastDraft:
+    """temperatures: of the target's answers, with `+` between; every prompt is answered at each."""
+
+    temperatures: str = "0+0.6+1"
+
+    beforehand: ClassVar[tuple[str, ...]] = ("the teacher answers every prompt, once at each temperature",)
+
+    def compose(self, kit: Kit) -> Composition:
+        """The target's texts. Raises BadInput for what is no temperature."""
+        try:
+            heats = tuple(float(heat) for heat in self.temperatures.split("+"))
+        except ValueError:
+            raise BadInput(
+                f"temperatures are numbers with + between, such as 0+0.6+1, not {self.temperatures!r}"
+            ) from None
+        return kit.composed(kit.written(*heats), [Asked(CrossEntropy())])
