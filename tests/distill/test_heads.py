@@ -19,8 +19,9 @@ from decant.distill.heads.glide import Glide
 from decant.distill.heads.lesson import targets
 from decant.distill.heads.measure import measure
 from decant.distill.heads.medusa import Medusa
-from decant.distill.heads.teach import COUNTED, RECIPE, TRAINING, Course, teach
+from decant.distill.heads.teach import COUNTED, teach
 from decant.distill.rows import Rows
+from decant.distill.runs import RECIPE, TRAINING, Course
 from decant.distill.trainer import CHECKPOINT, METRICS, Settings
 from decant.errors import BadInput
 from decant.models.build import LlamaSpec, mixed_precision, untrained

@@ -122,20 +122,6 @@ def test_the_rate_rises_stays_and_falls():
     assert rates[99] == pytest.approx(0.05)
 
 
-def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    trained(tmp_path, Settings(steps=4, save_every=4))
-    before = (tmp_path / CHECKPOINT).read_bytes()
-
-    def torn(state: object, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(torch, "save", torn)
-    with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path, Settings(steps=8, save_every=4))
-    assert (tmp_path / CHECKPOINT).read_bytes() == before
-
-
 def test_impossible_settings_are_refused():
     with pytest.raises(BadInput, match="at least 1"):
         Settings(steps=0)

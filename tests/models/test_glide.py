@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from decant.distill.heads.glide import Glide
-from decant.distill.heads.teach import Course, teach
+from decant.distill.heads.teach import teach
+from decant.distill.runs import Course
 from decant.distill.trainer import Settings
 from decant.drafters.draft_model import DraftModel
 from decant.drafters.eagle import Eagle

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
+import torch
+
 from decant.decoders.continuous import Continuous, Request
 from decant.decoders.stopping import Stopping
 from decant.errors import BadInput
@@ -30,11 +32,15 @@ class Answer:
 @final
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """How answers are written. Prompt i has the seed `sample_seed(seed, i)`, whatever the batch."""
+    """How answers are written. Prompt i has the seed `sample_seed(seed, i)`, whatever the batch.
+
+    device: the model's.
+    """
 
     stopping: Stopping
     batch: int = 8
     seed: int = 0
+    device: str | torch.device = "cpu"
 
 
 def write(
@@ -50,7 +56,7 @@ def write(
     """
     done = read(file, prompts)
     file.parent.mkdir(parents=True, exist_ok=True)
-    queue: Continuous = Continuous(decoder, batch=writing.batch)
+    queue: Continuous = Continuous(decoder, batch=writing.batch, device=writing.device)
     asked: dict[int, int] = {}
     for at, prompt in enumerate(prompts):
         if at not in done:

@@ -1,28 +1,30 @@
 """The one training loop: AdamW or Muon, warm-up / stable / decay, accumulation, checkpoints that resume to the same
-bits.
+bits, one process or several.
 
 What a step reads is a function of the step, of what the parts remember and of the weights; so a checkpoint holds
 weights, optimiser, step and that memory, and no data. A killed run repeats the steps since its last checkpoint and, on
-one thread, ends with the weights of a run that was never killed. The loop knows neither models nor texts.
-Source: Loshchilov & Hutter 2019, arXiv:1711.05101 (AdamW); Liu et al. 2025, arXiv:2502.16982 (Muon, at AdamW's scale);
-Hu et al. 2024, arXiv:2404.06395 (the schedule).
+one thread, ends with the weights of a run that was never killed; dropout is drawn anew for every step, from its number.
+The loop knows neither models nor texts.
 """
 
-import json
-import os
-import sys
+import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TextIO, TypeVar, final
+from typing import Any, NoReturn, Protocol, TypeVar, final
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from decant.distill.checkpoint import BAD_BATCH, Course, keep_bad, read, write
+from decant.distill.checkpoint import CHECKPOINT as CHECKPOINT
+from decant.distill.optimisers import optimisers
+from decant.distill.parallel import Lesson, Team, join, spread, unsummed, whole
+from decant.distill.progress import METRICS as METRICS
+from decant.distill.progress import Tally, forget, reporting
+from decant.distill.settings import Settings
 from decant.errors import BadInput
 
 Batch = tuple[Tensor, Tensor]
@@ -106,42 +108,6 @@ class Plain:
         """Nothing is learnt."""
 
 
-CHECKPOINT: Final = "checkpoint.pt"
-METRICS: Final = "metrics.jsonl"
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Knobs of one run; `steps` counts optimiser steps, each of `accumulate` batches."""
-
-    steps: int
-    peak: float = 1e-3
-    muon: float | None = None  # peak for the matrices between the embeddings, by Muon; None: AdamW for everything
-    warmup: int = 100
-    decay: float = 0.25  # the last share of the steps, down to zero in a straight line
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1
-    clip: float = 1.0
-    accumulate: int = 1
-    save_every: int = 50
-    report_every: int = 10
-    quiet: bool = False  # nothing on standard error; metrics are written all the same
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.accumulate, self.save_every, self.report_every) < 1:
-            raise BadInput(f"steps, accumulate, save_every and report_every must be at least 1: {self}")
-        if not 0 <= self.decay <= 1:
-            raise BadInput(f"decay is a share of the steps, between 0 and 1, not {self.decay}")
-
-    def share(self, step: int) -> float:
-        """The learning rate of a step over its peak: up in `warmup` steps, level, then down to (nearly) zero."""
-        falling = self.steps * self.decay
-        up = (step + 1) / max(self.warmup, 1)
-        down = (self.steps - step) / falling if falling else 1.0
-        return min(1.0, up, down)
-
-
 def train(
     model: nn.Module,
     loss: Loss,
@@ -163,128 +129,118 @@ def run(
 ) -> None:
     """Train `model` in place from the checkpoint in `folder`, or from nothing if there is none.
 
-    `saved(step)` runs after each checkpoint, with the number of steps done: exports belong there. Ctrl-C leaves the
-    last checkpoint as it is and passes on.
+    `saved(step)` runs after each checkpoint, with the number of steps done: exports belong there; where all steps were
+    done before, it runs once more, as a kill may have come between. Ctrl-C leaves the last checkpoint as it is and
+    passes on. Under torchrun or accelerate every process calls this with a folder that all
+    see; the first one alone writes and runs `saved`. A model that was spread (`shard`) stays so: export it from the
+    checkpoint (`checkpoint.read`, `checkpoint.load`).
+    Raises BadInput for a full disk, and for nats or gradients that are not finite; the last checkpoint is whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimisers = _optimisers(model, settings)
-    first, state = _resume(model, optimisers, training, folder)
+    team = join()
+    lesson = spread(Lesson(model, training), team, settings.shard)
+    course = Course(model, optimisers(model, settings))
+    first, state = _resume(course, training, team, folder)
+    if first >= settings.steps and team.writes:
+        saved(first)
     model.train()
-    with _reporter(settings, first) as report, (folder / METRICS).open("a", encoding="utf-8") as metrics:
-        nats, tokens, began = [], 0.0, time.perf_counter()
+    with ExitStack() as leaving:
+        report = leaving.enter_context(reporting(settings, folder, first)) if team.writes else lambda row: None
+        work = _Work(course, lesson, training, settings, team, folder, leaving.enter_context(_own_randomness(model)))
+        tally = Tally()
         for step in range(first, settings.steps):
-            mean, weight, state = _step(model, training, state, optimisers, settings, step)
-            nats.append(mean)
-            tokens += weight
+            state = work.step(state, step, tally)
             if (step + 1) % settings.report_every == 0:
-                mean = sum(nats) / len(nats)
-                row = {"step": step + 1, "nats": round(mean, 4), "rate": settings.peak * settings.share(step)}
-                row["tokens_per_second"] = round(tokens / (time.perf_counter() - began), 1)
-                report(step + 1, row)
-                metrics.write(json.dumps(row) + "\n")
-                metrics.flush()
-                nats, tokens, began = [], 0.0, time.perf_counter()
+                report(tally.row(step + 1, settings.peak * settings.share(step)))
+                tally = Tally()
             if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-                _save(model, optimisers, state, step + 1, folder)
-                saved(step + 1)
+                found = course.snapshot(step + 1, state)
+                if team.writes:
+                    write(found, folder / CHECKPOINT)
+                    saved(step + 1)
 
 
-def _step(
-    model: nn.Module,
-    training: Training[Any, Any],
-    state: Any,
-    optimisers: list[torch.optim.Optimizer],
-    settings: Settings,
-    step: int,
-) -> tuple[float, float, Any]:
-    """One update; the mean nats per weighted position, the weight, and what is remembered."""
-    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
-        group["lr"] = group["peak"] * settings.share(step)
-    pieces, state = training.batches(state, step, Share())
-    weight = torch.stack([training.weight(piece) for piece in pieces]).sum()
-    total = torch.zeros((), device=weight.device)
-    model.zero_grad(set_to_none=True)
-    for piece in pieces:
-        mean = training.nats(state, step, piece) / weight
-        mean.backward()
-        total += mean.detach()
-    nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-    for optimiser in optimisers:
-        optimiser.step()
-    nats = float(total)  # sync: parts that adapt want it
-    return nats, float(weight), training.observe(state, step, nats)
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """What does not change from step to step."""
+
+    course: Course
+    lesson: nn.Module
+    training: Training[Any, Any]
+    settings: Settings
+    team: Team
+    folder: Path
+    seed: int
+
+    def step(self, state: Any, step: int, tally: Tally) -> Any:
+        """One update; what is remembered."""
+        team, optimisers = self.team, self.course.optimisers
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+            group["lr"] = group["peak"] * self.settings.share(step)
+        torch.manual_seed((self.seed + step * team.world + team.rank) % 2**63)
+        began = time.perf_counter()
+        before = state
+        pieces, state = self.training.batches(state, step, Share(team.rank, team.world))
+        tally.waited += time.perf_counter() - began
+        total, weight = self._gradients(state, step, pieces)
+        norm = whole(nn.utils.clip_grad_norm_(self.course.model.parameters(), self.settings.clip))
+        found = torch.stack([total, norm, weight])
+        nats, reach, tokens = found.tolist()  # sync: no step is made with what is not finite
+        if not (math.isfinite(nats) and math.isfinite(reach)):
+            self._stop(pieces, step, before, f"mean nats {nats}, norm of the gradient {reach}, weight {tokens}")
+        for optimiser in optimisers:
+            optimiser.step()
+        tally.nats.append(nats)
+        tally.norms.append(reach)
+        tally.tokens += tokens
+        return self.training.observe(state, step, nats)
+
+    def _gradients(self, state: Any, step: int, pieces: list[Any]) -> tuple[Tensor, Tensor]:
+        """The mean nats and the weight of all pieces of all processes; the gradients lie in the model."""
+        model, team = self.course.model, self.team
+        model.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=next(model.parameters()).device)
+        weight = team.total(torch.stack([total, *(self.training.weight(piece).to(total) for piece in pieces)]).sum())
+        shares: list[tuple[Any, float]] = [(piece, 1.0) for piece in pieces] or [(None, 1.0)]
+        if self.settings.shard and team.world > 1:
+            shares = team.levelled(pieces, total.device)
+        for at, (piece, factor) in enumerate(shares, 1):
+            with unsummed(self.lesson, last=at == len(shares)):
+                mean = self.lesson(state, step, piece) * (factor * team.world) / weight  # gradients become means
+                mean.backward()
+            total += mean.detach() / team.world
+        return team.total(total), weight
+
+    def _stop(self, pieces: list[Any], step: int, memory: Any, found: str) -> NoReturn:
+        """Keep what was read in a step that makes no sense."""
+        rank = f"-{self.team.rank}" * (not self.team.writes)
+        path = self.folder / BAD_BATCH.replace(".", f"{rank}.")
+        keep_bad(pieces, step, memory, path)
+        raise BadInput(
+            f"step {step + 1} is not finite: {found}. Its texts are in {path}: look at them with torch.load; a weight "
+            f"of 0 means that nothing in them counts. The last checkpoint is as it was: lower the peak or the clip, or "
+            f"take those texts out, then start again"
+        )
 
 
-def _optimisers(model: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the matrices that are no table if it has a peak; `peak` lies in each group."""
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    matrices = [weight for weight in trained if weight.dim() >= 2]
-    vectors = [weight for weight in trained if weight.dim() < 2]  # norms and biases are not decayed
-    found: list[torch.optim.Optimizer] = []
-    if settings.muon is not None:
-        tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-        hidden = [weight for weight in matrices if id(weight) not in tables and weight.dim() == 2]
-        matrices = [weight for weight in matrices if id(weight) in tables or weight.dim() > 2]
-        muon = [{"params": hidden, "peak": settings.muon}]
-        found.append(torch.optim.Muon(muon, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"))
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay, "peak": settings.peak},
-        {"params": vectors, "weight_decay": 0.0, "peak": settings.peak},
-    ]
-    return [*found, torch.optim.AdamW(groups, betas=settings.betas, fused=True)]
-
-
-def _save(model: nn.Module, optimisers: list[torch.optim.Optimizer], memory: Any, step: int, folder: Path) -> None:
-    """Write beside, then replace: a kill at any moment leaves a whole checkpoint."""
-    part = folder / (CHECKPOINT + ".part")
-    states = [optimiser.state_dict() for optimiser in optimisers]
-    torch.save({"model": model.state_dict(), "optimisers": states, "step": step, "memory": memory}, part)
-    os.replace(part, folder / CHECKPOINT)
-
-
-def _resume(
-    model: nn.Module, optimisers: list[torch.optim.Optimizer], training: Training[Any, Any], folder: Path
-) -> tuple[int, Any]:
+def _resume(course: Course, training: Training[Any, Any], team: Team, folder: Path) -> tuple[int, Any]:
     """Load the checkpoint if there is one, forget metrics behind it; the steps done, and what is remembered."""
-    path = folder / CHECKPOINT
-    if not path.exists():
-        (folder / METRICS).unlink(missing_ok=True)
+    found = read(folder)
+    step = 0 if found is None else found["step"]
+    if not team.agree(step, next(course.model.parameters()).device):
+        raise BadInput(f"process {team.rank} does not find the same checkpoint in {folder}: all must see one folder")
+    if team.writes:
+        forget(folder, step)
+    if found is None:
         return 0, training.start()
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(found["model"])
-    for optimiser, state in zip(optimisers, found["optimisers"], strict=True):
-        optimiser.load_state_dict(state)
-    metrics = folder / METRICS
-    if metrics.exists():
-        lines = metrics.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= found["step"]]
-        metrics.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    return found["step"], found["memory"]
+    course.restore(found)
+    return step, found["memory"]
 
 
 @contextmanager
-def _reporter(settings: Settings, first: int, out: TextIO = sys.stderr) -> Iterator[Callable[[int, dict], None]]:
-    """A bar on a terminal, plain lines elsewhere."""
-    if settings.quiet:
-        yield lambda step, row: None
-        return
-    if not out.isatty():
-        began = time.monotonic()
-
-        def plain(step: int, row: dict) -> None:
-            left = (time.monotonic() - began) / (step - first) * (settings.steps - step)
-            text = f"step {step}/{settings.steps}  {row['nats']:.3f} nats  {row['tokens_per_second']:.0f} tokens/s"
-            out.write(f"{text}  {left / 60:.0f} min left\n")
-            out.flush()
-
-        yield plain
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=out)) as progress:
-        bar = progress.add_task("", total=settings.steps, completed=first)
-
-        def drawn(step: int, row: dict) -> None:
-            text = f"{row['nats']:.3f} nats  {row['tokens_per_second']:.0f} tokens/s"
-            progress.update(bar, completed=step, description=text)
-
-        yield drawn
+def _own_randomness(model: nn.Module) -> Iterator[int]:
+    """The caller's generators do not move; the seed that they began with."""
+    place = next(model.parameters()).device
+    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+        yield torch.initial_seed()

@@ -13,6 +13,9 @@ from decant.apps.cli.start import quieten, use_threads
 PACKAGES: Final = ("tokenizers", "safetensors", "numpy", "typer", "rich")
 EXTRAS: Final = {
     "dev": ("pytest", "ruff", "basedpyright", "import-linter", "scipy"),
+    "ray": ("ray",),
+    "lora": ("peft",),
+    "tensorboard": ("tensorboard",),
     "peers": ("ctranslate2", "gguf", "llama-cpp-python", "onnx", "onnx_ir", "onnxruntime-genai", "openvino-genai"),
 }
 VARIABLES: Final = ("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")

@@ -1,0 +1,134 @@
+"""What a run says of itself: metrics.jsonl, TensorBoard's events if they are wanted, a bar on a terminal.
+
+Nothing is sent anywhere.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TextIO, final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from decant.distill.settings import Settings
+from decant.errors import BadInput, MissingExtra
+
+METRICS: Final = "metrics.jsonl"
+EVENTS: Final = "tensorboard"
+
+Row = dict[str, Any]
+"""step, and numbers by name."""
+
+
+@final
+@dataclass(slots=True)
+class Tally:
+    """Steps since the last report.
+
+    nats, norms: of each step. tokens: their weights, summed. waited: seconds until their batches were there.
+    """
+
+    nats: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    tokens: float = 0.0
+    waited: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+    def row(self, step: int, rate: float) -> Row:
+        """step: how many were done. nats: a mean over steps. gradient: the mean norm before clipping. batches: the
+        share of the time that went into getting them, rollouts included."""
+        seconds = time.perf_counter() - self.began
+        return {
+            "step": step,
+            "nats": round(sum(self.nats) / len(self.nats), 4),
+            "rate": rate,
+            "gradient": round(sum(self.norms) / len(self.norms), 4),
+            "tokens_per_second": round(self.tokens / seconds, 1),
+            "batches": round(self.waited / seconds, 4),
+        }
+
+
+def forget(folder: Path, step: int) -> None:
+    """Drop metrics behind a step, and a line that a kill cut short."""
+    metrics = folder / METRICS
+    if not metrics.exists():
+        return
+    lines = metrics.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    part = metrics.with_name(METRICS + ".part")
+    part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    os.replace(part, metrics)
+
+
+@contextmanager
+def reporting(settings: Settings, folder: Path, first: int) -> Iterator[Callable[[Row], None]]:
+    """Where rows go. Raises MissingExtra without TensorBoard where that is wanted, BadInput where the disk is full."""
+    metrics = folder / METRICS
+    with ExitStack() as open_files:
+        tells = [open_files.enter_context(_drawing(settings, first))]
+        if settings.tensorboard:
+            tells.append(open_files.enter_context(_events(folder / EVENTS, first)))
+
+        def report(row: Row) -> None:
+            try:
+                with metrics.open("a", encoding="utf-8") as lines:
+                    lines.write(json.dumps(row) + "\n")
+            except OSError as error:
+                raise BadInput(
+                    f"{metrics} could not be written: {error.strerror}; the last checkpoint is whole. Make room, then "
+                    f"start the same command again"
+                ) from error
+            for tell in tells:
+                tell(row)
+
+        yield report
+
+
+@contextmanager
+def _events(folder: Path, first: int) -> Iterator[Callable[[Row], None]]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtra("TensorBoard is not installed: pip install 'decant[tensorboard]'") from error
+    with SummaryWriter(str(folder), purge_step=first + 1) as writer:
+
+        def tell(row: Row) -> None:
+            for name, value in row.items():
+                if name != "step":
+                    writer.add_scalar(name, value, row["step"])
+
+        yield tell
+
+
+@contextmanager
+def _drawing(settings: Settings, first: int) -> Iterator[Callable[[Row], None]]:
+    """A bar on a terminal, plain lines elsewhere."""
+    out: TextIO = sys.stderr
+    if settings.quiet:
+        yield lambda row: None
+        return
+    if not out.isatty():
+        began = time.monotonic()
+
+        def plain(row: Row) -> None:
+            step = row["step"]
+            left = (time.monotonic() - began) / (step - first) * (settings.steps - step)
+            out.write(f"step {step}/{settings.steps}  {_said(row)}  {left / 60:.0f} min left\n")
+            out.flush()
+
+        yield plain
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=out)) as progress:
+        bar = progress.add_task("", total=settings.steps, completed=first)
+        yield lambda row: progress.update(bar, completed=row["step"], description=_said(row))
+
+
+def _said(row: Row) -> str:
+    return f"{row['nats']:.3f} nats  {row['tokens_per_second']:.0f} tokens/s"
