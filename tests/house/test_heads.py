@@ -35,9 +35,9 @@ def test_a_head_is_shipped_beside_the_target_that_names_it(tmp_path) -> None:
 
 
 @pytest.mark.skipif(not (HOME / "eagle").is_dir(), reason="no heads are shipped yet")
-def test_what_is_shipped_fits_the_target_and_seven_megabytes() -> None:
+def test_what_is_shipped_fits_the_target_and_seven_mebibytes() -> None:
     kinds = {recipe.head or recipe.drafter for recipe in METHODS.values() if recipe.needs == NEEDS_HEAD}
     assert kinds
     folders = [HOME / lesson.kind for lesson in LESSONS]
     assert all(heads.kind_of(folder) == folder.name for folder in folders)
-    assert sum(file.stat().st_size for folder in folders for file in folder.iterdir()) < 7e6
+    assert sum(file.stat().st_size for folder in folders for file in folder.iterdir()) < 7 * 2**20
