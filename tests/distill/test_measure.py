@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from decant.distill import measure
+from decant.distill.caching import best
 from decant.distill.measure import Apart, measured
+from decant.distill.seams import Coarse
 from decant.distill.teachers.live import Live
-from decant.distill.texts import Text, TextBatch, padded
+from decant.distill.texts import Positions, Text, TextBatch, padded
 from decant.models import build
 from decant.models.build import LlamaSpec, untrained
 from decant.models.student import read
@@ -115,3 +117,31 @@ def test_measuring_leaves_the_student_as_it_was() -> None:
     measured(student, teacher(), batches())
     assert student.training
     assert all(weight.requires_grad and weight.grad is None for weight in student.parameters())
+
+
+class Cut:
+    """A teacher of which the best k ids and the rest are known."""
+
+    gives = frozenset({"law"})
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+
+    def signal(self, batch: TextBatch, at: Positions) -> Coarse:
+        ids_NK, logp_NK, rest_N = best(Live(teacher()).signal(batch, at).law(slice(None)).logp_XV, self.k)
+        return Coarse(ids_NK, logp_NK, rest_N, VOCAB)
+
+
+def test_of_best_ids_kl_is_a_lower_bound_and_acceptance_an_upper_one() -> None:
+    student, whole = pupil(), measured(pupil(), teacher(), batches())
+    for k in (1, 4, VOCAB):
+        found = measured(student, Cut(k), batches())
+        assert (found.tokens, found.agreement, found.nats) == (whole.tokens, whole.agreement, whole.nats)
+        assert found.outcomes == k + 1
+        if k < VOCAB:
+            assert found.kl < whole.kl - 1e-3
+            assert found.acceptance > whole.acceptance + 1e-3
+        else:
+            assert values(found) == pytest.approx(values(whole), abs=2e-5)
+    assert whole.outcomes is None
+    assert measured(student, Live(teacher()), batches()) == whole

@@ -20,8 +20,9 @@ from decant.apps.prompts import encode, read
 from decant.apps.sampling import Sampling
 from decant.decoders.stopping import Stopping
 from decant.distill.answers import FILE, Answer, Writing, write
+from decant.distill.parallel import device as here
 from decant.distill.rows import Rows
-from decant.distill.runs import TRAINING
+from decant.distill.runs import RECIPE, TRAINING
 from decant.distill.trainer import Batches
 from decant.errors import BadInput
 from decant.house import HOME
@@ -33,7 +34,11 @@ TASKS: Final = "house:tasks"
 HELD_OUT: Final = 16  # one answer in so many is for measuring
 DRAWN: Final = 2000  # training questions, where nobody says how many
 SEED_APART: Final = 1_000_003  # between what is learnt from and what is held out
-LATER: Final = frozenset({"student", "micro"})  # options that a run may be older than: recorded where they are given
+LATER: Final = frozenset(
+    {"student", "micro", "cache", "lora"}
+)  # options that a run may be older than: recorded where they are given
+HERE: Final = frozenset({"out", "ray", "workers", "resume", "device", "quiet"})  # a run goes on with others of these
+STUDENTS: Final = ("cache", "lora", "ray", "workers", "micro")  # options of recipes that teach a whole student
 
 Told = Callable[[int, int, str], None]
 
@@ -41,7 +46,11 @@ Told = Callable[[int, int, str], None]
 @final
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user typed; all of it but `out` and the last three must be the same for a run to go on."""
+    """What the user typed; all of it but `out` and the last five must be the same for a run to go on.
+
+    teacher: empty, where a finished cache speaks for it. cache: a folder of laws. lora: rank of adapters. ray: "auto"
+    or the address of a cluster, workers: how many teach there, and how many write.
+    """
 
     recipe: str
     teacher: str
@@ -58,14 +67,18 @@ class Asked:
     temperature: float = 0.0
     seed: int = 0
     micro: int | None = None
+    cache: str | None = None
+    lora: int | None = None
+    ray: str | None = None
+    workers: int = 2
     resume: bool = False
     device: str = "auto"
     quiet: bool = False
 
     def command(self) -> str:
         """The command that asks for this."""
-        words = ["decant", "distill", self.recipe, "--teacher", self.teacher, "--data", self.texts]
-        words += ["--out", str(self.out)]
+        words = ["decant", "distill", self.recipe, *(["--teacher", self.teacher] if self.teacher else [])]
+        words += ["--data", self.texts, "--out", str(self.out)]
         for field in fields(self)[4:-3]:
             if (value := getattr(self, field.name)) != field.default:
                 words += [_option(field.name), str(value)]
@@ -73,15 +86,13 @@ class Asked:
 
     def origin(self) -> dict[str, Any]:
         """What recipe.json says of a run beside its results; `asked` must be the same for it to go on."""
-        same = {
-            name: str(value) for name, value in asdict(self).items() if name not in {"device", "quiet", "out", "resume"}
-        }
-        here = machine()
+        same = {name: str(value) for name, value in asdict(self).items() if name not in HERE}
+        now = machine()
         return {
             "command": self.command(),
             "asked": {name: value for name, value in same.items() if name not in LATER or value != "None"},
             "data": self.texts,
-            "versions": {name: here[name] for name in ("decant", "torch", "transformers", "python")},
+            "versions": {name: now[name] for name in ("decant", "torch", "transformers", "python")},
             "git": _git(),
         }
 
@@ -101,19 +112,34 @@ class Outcome:
     facts: Mapping[str, str]
 
 
+Runner = Callable[[Asked, Told], Outcome]
+
+
 def run(asked: Asked, told: Told) -> Outcome:
     """What the recipe's runner makes of it. Raises UnknownMethod, or BadInput."""
-    return pick(RECIPES, split(asked.recipe).name, "recipe").runner()(asked, told)
+    if asked.resume and not (asked.out / RECIPE).exists():
+        raise BadInput(f"--resume: {asked.out} holds no run to go on from; leave --resume out to begin one")
+    runner = pick(RECIPES, split(asked.recipe).name, "recipe").runner()
+    if planner_of(runner) is None:
+        asked.refuse("it teaches no whole student", *STUDENTS)
+        if not asked.teacher:
+            raise BadInput(f"{split(asked.recipe).name} needs --teacher, a model")
+    return runner(asked, told)
 
 
 def sketch(asked: Asked, told: Told) -> Outcome:
     """What `run` would do, in which memory and time. Raises BadInput for a recipe whose runner cannot tell."""
     name = split(asked.recipe).name
     runner = pick(RECIPES, name, "recipe").runner()
-    planner = getattr(sys.modules[runner.__module__], "plan", None)
+    planner = planner_of(runner)
     if planner is None:
         raise BadInput(f"--plan tells of recipes that teach a whole student, and {name} does not; leave it out")
     return planner(asked, told)
+
+
+def planner_of(runner: Runner) -> Runner | None:
+    """Who tells beforehand what a runner would do: those that teach whole students."""
+    return getattr(sys.modules[runner.__module__], "plan", None)
 
 
 def recorded(file: Path, out: Path) -> Asked:
@@ -161,10 +187,8 @@ def parted(answers: list[Answer]) -> tuple[list[Answer], list[Answer]]:
 
 
 def place(device: str) -> str:
-    """Where a network is trained: "auto" is the accelerator, where there is one."""
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    """Where a network is trained: "auto" is the accelerator of this process's number, where there is one."""
+    return str(here()) if device == "auto" else device
 
 
 def _mixture(asked: Asked) -> tuple[Batches, Batches, int]:

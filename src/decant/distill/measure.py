@@ -68,7 +68,8 @@ def measured(student: Any, teacher: Teacher | Source, batches: Iterable[TextBatc
             )
             sums += torch.stack([one.double().cpu() for one in found])  # sync: a measurement
     student.train(training)
-    return Apart(tokens, *(round(float(one) / tokens, 5) for one in sums), outcomes)
+    kl, agreement, acceptance, nats = (round(float(one) / tokens, 5) for one in sums)
+    return Apart(tokens, kl, agreement, acceptance, nats, outcomes)
 
 
 def _laws(teacher: Teacher | Source, batch: TextBatch, at: Positions, ids_BT: Tensor) -> Callable[[slice], Law]:

@@ -28,6 +28,7 @@ def ray() -> Any:
     """Ray, running. Raises MissingExtra where it is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15 a busy machine never runs who is waited for
     try:
         import ray as found
     except ImportError as error:
@@ -55,7 +56,8 @@ class Crew:
         self.actors = [self._hired() for _ in range(workers)]
 
     def _hired(self) -> Any:
-        return self.ray.remote(_Worker).options(num_gpus=self.gpus).remote(self.make)
+        # Zero CPUs: with any number said, Ray would keep one for each worker, and a second crew waits for ever.
+        return self.ray.remote(_Worker).options(num_cpus=0, num_gpus=self.gpus).remote(self.make)
 
     def share(self, parts: Sequence[tuple[Any, ...]]) -> list[Any]:
         """`worker(*part)` of each part, in their order; at most as many parts as workers. Raises what a worker raises,

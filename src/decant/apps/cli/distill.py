@@ -1,8 +1,9 @@
 """`decant distill`: teach a student; or a head, a router, a model's own layers, so that it decodes faster."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -15,15 +16,25 @@ from decant.apps.cli.start import quieten, use_threads
 from decant.apps.knobs import split
 from decant.errors import BadInput
 
+GIVEN: Final = (
+    "teacher", "texts", "student", "knobs", "steps", "minutes", "rate", "batch", "length", "limit", "max_tokens",
+    "temperature", "seed", "micro", "cache", "lora",
+)  # fmt: skip
+
 
 @sentences()
 def distill(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Where it is written: a new folder, or that of a run that goes on.")],
     recipe: Annotated[
         str | None, typer.Argument(help="What to teach: a recipe of `decant methods`, as name:knob=value.")
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="A Hub id, a folder in Hugging Face format, or house:target.")
+        str | None,
+        typer.Option(
+            help="A Hub id, a folder in Hugging Face format, or house:target; A+B or A*0.7+B*0.3; "
+            "http://HOST/v1:model=NAME (its key: DECANT_TEACHER_KEY)."
+        ),
     ] = None,
     texts: Annotated[
         str | None,
@@ -57,6 +68,18 @@ def distill(
     temperature: Annotated[float, typer.Option(min=0, help="Of the answers; 0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of fresh weights, and of the order of texts.")] = 0,
     micro: Annotated[int | None, typer.Option(min=1, help="Texts that are read at once; else all of a step.")] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep there what the teacher says of the data, then learn from that: DIR, DIR:k=32 (ids a token) or "
+            "DIR:budget=100 (bytes); finished, it needs no --teacher."
+        ),
+    ] = None,
+    lora: Annotated[int | None, typer.Option(min=1, help="Teach adapters of this rank; they are merged.")] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Teacher and answers on workers of Ray: auto, or a cluster's address.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="With --ray: how many teach, and how many write.")] = 2,
     device: options.Device = "auto",
     threads: options.Threads = None,
     quiet: options.Quiet = False,
@@ -69,15 +92,15 @@ def distill(
     stays as it is. Interrupted, the same command goes on.
     """
     check_writable(json)
-    if again is None and (recipe is None or teacher is None or texts is None):
+    if again is None and (recipe is None or texts is None or (teacher is None and cache is None)):
         raise BadInput("distill needs a recipe, --teacher and --data; or --recipe RUN/recipe.json, to repeat a run")
-    if again is not None and (recipe, teacher, texts, student, knobs) != (None, None, None, None, None):
-        raise BadInput(
-            f"--recipe {again} says what is taught; leave recipe, --teacher, --student, --data and --set out"
-        )
+    if again is not None and (typed := [*([recipe] if recipe else []), *options.given(ctx, *GIVEN)]):
+        raise BadInput(f"--recipe {again} says what is taught; leave {', '.join(typed)} out")
     spec = ":".join([recipe or "", *(knobs or [])])
     if again is None:
         pick(RECIPES, split(spec).name, "recipe")
+    speaks = os.environ.get("RANK", "0") == "0"  # one of the processes that torchrun starts
+    quiet = quiet or not speaks
     quieten(teacher or "", quiet)
     use_threads(threads)
 
@@ -85,19 +108,23 @@ def distill(
     from decant.models.machine import machine
 
     if again is not None:
-        asked = replace(recorded(again, out), resume=resume, device=device, quiet=quiet)
+        told = recorded(again, out)
+        asked = replace(told, ray=ray, workers=workers, resume=resume, device=device, quiet=quiet)
     else:
         asked = Asked(
             spec, teacher or "", texts or "", out, student, steps, minutes, rate, batch, length, limit, max_tokens,
-            temperature, seed, micro, resume, device, quiet,
+            temperature, seed, micro, cache, lora, ray, workers, resume, device, quiet,
         )  # fmt: skip
-    note(f"{'planning' if plan else 'teaching'} {asked.recipe}; the teacher is {asked.teacher}", quiet)
+    who = f"the teacher is {asked.teacher}" if asked.teacher else f"what the teacher says is in {asked.cache}"
+    note(f"{'planning' if plan else 'teaching'} {asked.recipe}; {who}", quiet)
     try:
         with progress(quiet) as shown:
             outcome = (sketch if plan else run)(asked, shown)
     except KeyboardInterrupt:
         note(f"the same command goes on from {out}", quiet)
         raise
+    if not speaks:
+        return
     write_json({"machine": machine(), "out": str(out), **outcome.report}, json)
     if json != "-":
         show(facts_table({"folder": str(out), **outcome.facts}))

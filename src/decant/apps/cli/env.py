@@ -16,7 +16,10 @@ EXTRAS: Final = {
     "ray": ("ray",),
     "lora": ("peft",),
     "tensorboard": ("tensorboard",),
-    "peers": ("ctranslate2", "gguf", "llama-cpp-python", "onnx", "onnx_ir", "onnxruntime-genai", "openvino-genai"),
+    "peers": (
+        *("ctranslate2", "gguf", "llama-cpp-python", "onnx", "onnx_ir", "onnxruntime-genai", "openvino-genai"),
+        *("trl", "datasets"),
+    ),
 }
 VARIABLES: Final = ("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 LABELS: Final = {"bandwidth_gb_s": "memory bandwidth", "memory_gib": "memory"}

@@ -1,0 +1,1 @@
+"""What the files that teach students share: lessons of equal minutes, marks, and clocks."""

@@ -1,0 +1,114 @@
+"""`decant distill` of a whole student: a composition of `recipes/`, trained, measured and written for transformers."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+from decant.apps.caches import sentence
+from decant.apps.crews import dismissed
+from decant.apps.ranks import agreed
+from decant.apps.teaching import Asked, Outcome, Told
+from decant.apps.work import TIMED, Work
+from decant.distill.measure import Apart
+from decant.distill.parallel import join
+from decant.distill.runs import earlier, write_recipe
+from decant.distill.trainer import run
+from decant.recipes.card import NAMES, card
+
+CHUNK_BYTES: Final = 3 * 4 * 2**22  # laws of both sides and their gradient, of one chunk (`seams.by_chunks`)
+KEPT_WIDTHS: Final = 16  # floats that a layer keeps of a position for its gradients, in widths of the model
+
+
+def teach(asked: Asked, told: Told) -> Outcome:
+    """The recipe from its first stage to its last, or from where it stopped. Raises BadInput."""
+    with dismissed(asked):
+        return _taught(asked, told)
+
+
+def _taught(asked: Asked, told: Told) -> Outcome:
+    team, origin = join(), asked.origin()
+    before = agreed(team, earlier(asked.out, origin) if team.writes else {})
+    work = Work.open(asked, told)
+    steps = before.get("steps") or work.steps()
+    settings = replace(work.kit.settings, steps=steps, warmup=min(100, steps // 10))
+    work = replace(work, kit=replace(work.kit, settings=settings))
+    origin |= {"steps": steps, "peak": settings.peak, "knobs": asdict(work.recipe)}  # type: ignore[call-overload]
+    start = before.get("before")
+    if team.writes:
+        start = start or _numbers(work.apart())
+        write_recipe(asked.out, {**origin, "before": start})
+    began = time.perf_counter()
+    composition = work.recipe.compose(work.kit)
+    run(composition.learner, composition, settings, work.kit.folder)
+    seconds = round(time.perf_counter() - began, 1)
+    report: dict[str, Any] = {"steps": steps, "seconds": seconds, "before": start, "after": None}
+    if team.writes:
+        report["after"] = _numbers(work.apart())
+        work.export()
+        write_recipe(asked.out, {**origin, **report})
+        text = card(asked.recipe, work.mentor.name, asked.student or "", {**origin, **report})
+        (asked.out / "README.md").write_text(text, encoding="utf-8")
+    return Outcome(report, _facts(report))
+
+
+def plan(asked: Asked, told: Told) -> Outcome:
+    """What would run, what it would need and how long it would take; nothing is trained, nothing is written."""
+    with dismissed(asked):
+        work = Work.open(asked, told, dry=True)
+        seconds, kit = work.seconds_a_step(), work.kit
+    steps, needed = work.steps(seconds), _bytes(work)
+    beforehand: list[str] = list(getattr(work.recipe, "beforehand", ()))
+    if work.keeping is not None and (estimate := work.keeping.estimate()) is not None:
+        beforehand.append(f"the teacher reads every text: {sentence(estimate)}")
+    report = {
+        "recipe": asked.recipe,
+        "knobs": asdict(work.recipe),  # type: ignore[call-overload]
+        "texts": len(kit.texts),
+        "prompts": len(kit.prompts),
+        "beforehand": beforehand,
+        "steps": steps,
+        "peak": kit.settings.peak,
+        "bytes": needed,
+        "seconds": {"a step": round(seconds, 3), "training": round(seconds * steps, 1)},
+    }
+    facts = {
+        "knobs": ", ".join(f"{name}={value}" for name, value in report["knobs"].items()) or "none",
+        "data": f"{len(kit.texts):,} texts, {len(kit.prompts):,} prompts"
+        if kit.stream is None
+        else "a stream of texts",
+        "beforehand": "; ".join(beforehand) or "nothing",
+        "steps": f"{steps:,} of {kit.rows} texts, peak learning rate {kit.settings.peak:g}",
+        "memory": f"{sum(needed.values()) / 2**30:.2f} GiB: "
+        + ", ".join(f"{name} {size / 2**20:,.0f} MiB" for name, size in needed.items()),
+        "time": f"{seconds:.2f} s a step (measured on {TIMED - 1}), {seconds * steps / 60:.1f} minutes of training",
+    }
+    return Outcome(report, facts)
+
+
+def _bytes(work: Work) -> dict[str, int]:
+    """In float32: weights, and of those that are trained a gradient and two moments; a piece's activations."""
+    kit = work.kit
+    weights = [(weight.numel(), weight.requires_grad) for weight in kit.student.parameters()]
+    config = kit.student.config.get_text_config()
+    rows = kit.micro * kit.length * config.num_hidden_layers
+    return {
+        "student, gradients and AdamW": sum(16 * count if trained else 4 * count for count, trained in weights),
+        "teacher": work.mentor.bytes,
+        "activations": rows * config.hidden_size * KEPT_WIDTHS * 4 + CHUNK_BYTES,
+    }
+
+
+def _numbers(apart: Apart | None) -> dict[str, Any] | None:
+    return None if apart is None else {name: value for name, value in asdict(apart).items() if value is not None}
+
+
+def _facts(report: Mapping[str, Any]) -> dict[str, str]:
+    """What was learnt, on held-out texts."""
+    before, after = report["before"], report["after"]
+    learnt = {} if not (before and after) else {
+        text: f"{after[name]:.4f}; before {before[name]:.4f}" for name, text in NAMES.items()
+    }  # fmt: skip
+    known = (after or {}).get("outcomes")
+    bound = {"teacher's law": f"its {known - 1} best tokens and the rest; KL is a lower bound"} if known else {}
+    return {"steps": f"{report['steps']:,} in {report['seconds']:,} s", **learnt, **bound}
