@@ -62,9 +62,8 @@ def test_the_assistants_tokens_and_its_end_count(shelf, spell) -> None:
     (text,) = found.texts
     assert learnt(text, spell) == "The answer is 3.<|end|>"
     assert (text.number, text.domain) == (0, 0)
-    asked = spell.encode_chat(TALK[:2])
-    assert found.prompts == [asked]
-    assert text.ids[: text.prompt] == asked
+    assert found.prompts == []
+    assert text.ids[: text.prompt] == spell.encode_chat(TALK[:2])
     assert text.ids[-1] in ends(spell), "nothing hangs behind what is learnt"
 
 
@@ -114,7 +113,7 @@ def test_prompt_and_answer(key, shelf, spell) -> None:
     found = shelf({"prompt": "Take 1, then add 2. ", key: "The answer is 3."})
     (text,) = found.texts
     assert learnt(text, spell) == "The answer is 3.<|end|>"
-    assert found.prompts == [spell.encode("Take 1, then add 2. ")]
+    assert text.ids[: text.prompt] == spell.encode("Take 1, then add 2. ")
 
 
 def test_a_text_counts_as_a_whole(shelf, spell) -> None:
@@ -127,7 +126,7 @@ def test_a_text_counts_as_a_whole(shelf, spell) -> None:
 
 def test_prompts_alone_teach_nothing_and_are_asked(shelf, spell) -> None:
     found = shelf({"prompt": "Take 1"}, {"messages": TALK[:2]}, {"prompt": "Take 2", "answer": "2"})
-    assert found.prompts == [spell.encode("Take 1"), spell.encode_chat(TALK[:2]), spell.encode("Take 2")]
+    assert found.prompts == [spell.encode("Take 1"), spell.encode_chat(TALK[:2])]
     assert [text.number for text in found.texts] == [0], "texts are numbered without gaps"
 
 

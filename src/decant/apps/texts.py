@@ -44,8 +44,8 @@ class Row:
 @final
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """texts: with answers, numbered from 0. prompts: ids that a model may answer, those of the texts included.
-    domains: the names that `Text.domain` counts."""
+    """texts: with answers, numbered from 0. prompts: ids of lines without an answer. domains: the names that
+    `Text.domain` counts."""
 
     texts: list[Text]
     prompts: list[list[int]]
@@ -80,10 +80,10 @@ def encoded(rows: Sequence[Row], speller: "Speller", ends: frozenset[int]) -> Sh
     prompts: list[list[int]] = []
     for row in rows:
         found = _encoded(row, speller, ends)
-        if found.prompt:
-            prompts.append(found.ids[: found.prompt])
         if any(found.weights):
             texts.append(replace(found, number=len(texts), domain=domains.index(row.domain)))
+        else:
+            prompts.append(found.ids)
     return Shelf(texts, prompts, domains)
 
 

@@ -78,7 +78,8 @@ class Work:
         shelf = Shelf([], [], [""]) if rows is None else encoded(rows, trainee.speller, trainee.ends)
         stream = Stream(rows_of(asked, told)[0]) if rows is None else None
         kit = _kit(asked, trainee, mentor, shelf, stream)
-        kit = replace(kit, write=lambda heat: answered(asked, shelf.prompts, heat, told))
+        asking = kit.prompts
+        kit = replace(kit, write=lambda heat: answered(asked, asking, heat, told))
         composed = recipe.compose(replace(kit, dry=True))
         work = cls(asked, recipe, trainee, kit, shelf.texts[::HELD_OUT], mentor)
         return work._cached(composed, shelf.texts, live, told, dry) if kept(asked) else work
@@ -186,11 +187,12 @@ def _kit(asked: Asked, trainee: Trainee, mentor: Mentor, shelf: Shelf, stream: S
     )
     alone = len(shelf.texts) == 1
     theirs = trainee.speller if mentor.model is None else speller(asked.teacher)
+    taught = [text for at, text in enumerate(shelf.texts) if at % HELD_OUT or alone]
     return Kit(
         student=trainee.network,
         teacher=mentor.model,
-        texts=[text for at, text in enumerate(shelf.texts) if at % HELD_OUT or alone],
-        prompts=shelf.prompts,
+        texts=taught,
+        prompts=[*(text.ids[: text.prompt] for text in taught if text.prompt), *shelf.prompts],
         domains=shelf.domains,
         spellers=(trainee.speller, theirs),
         ends=trainee.ends,

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,11 +58,14 @@ def slowest(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def save(report: Mapping[str, Any], script: str, chosen: argparse.Namespace) -> Path:
-    """Write the results; returns where. A quick run writes only where it was told to."""
+    """Write the results; returns where. A quick run writes only where it was told to. Results travel: the folder of
+    outside data is written as $DECANT_DATA."""
     file = result_file(script, chosen)
     if chosen.json is not None or not chosen.quick:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
+        text = json.dumps(report, indent=1, allow_nan=False) + "\n"
+        outside = os.environ.get("DECANT_DATA")
+        file.write_text(text.replace(outside.rstrip("/"), "$DECANT_DATA") if outside else text)
     return file
 
 

@@ -104,8 +104,6 @@ class Kit:
 
     def questions(self) -> Rollouts[Any]:
         """The prompts, to be answered anew."""
-        if self.texts:
-            return self.rows_of()
         end = min(self.ends, default=0)
         return self.rows_of([Text.answer([*ids, end], len(ids), at) for at, ids in enumerate(self.asked())])
 
