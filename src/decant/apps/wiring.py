@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from decant.apps.catalog import DRAFTERS, NEEDS_DRAFT, Recipe, pick
+from decant.apps.catalog import DRAFTERS, NEEDS_DRAFT, NEEDS_LAYERS, Recipe, pick
 from decant.constraints.unconstrained import Unconstrained
 from decant.errors import BadInput, IncompatibleParts
 from decant.models import router as routers
@@ -21,6 +21,8 @@ from decant.models.tutor import Tutor
 from decant.protocols import Constraint, Drafter, Exits, LanguageModel, Verifier, Warp
 from decant.types import CostCurve
 from decant.vocab.bridge import Bridge
+
+EXIT_SHARE = 0.5  # of a pass: exits lie at a third of the layers, or a little deeper, and each reads the output matrix
 
 
 @final
@@ -144,7 +146,10 @@ class Wiring:
         return self.host.costs()
 
     def draft_costs(self) -> CostCurve | None:
-        """Seconds of a pass of the draft model, where one drafts."""
+        """Seconds of a pass of the draft model, or of the layers that guess before an exit; None: next to nothing."""
+        if self.recipe.needs == NEEDS_LAYERS:
+            whole = self.host.costs()
+            return CostCurve(whole.rows, tuple(EXIT_SHARE * seconds for seconds in whole.measured))
         return self._draft().costs() if self.recipe.needs == NEEDS_DRAFT else None
 
     def _trained(self, kind: str, given: str | None) -> Path | None:
