@@ -111,7 +111,7 @@ def test_answers_are_kept(serving, tmp_path) -> None:
 @pytest.mark.parametrize("failure", [429, 503, "hang up", "half"])
 def test_what_passes_is_asked_again(serving, failure) -> None:
     serving.fail = lambda number: failure if number % 3 else None
-    law = remote(serving, server=Server(address(serving), patience=0.0, tries=9), at_once=2).signal(BATCH, AT)
+    law = remote(serving, server=Server(address(serving), patience=0.0, tries=99), at_once=2).signal(BATCH, AT)
     assert len(serving.questions) > len(texts())
     serving.fail = lambda number: None
     assert torch.equal(laid(law), laid(remote(serving).signal(BATCH, AT)))

@@ -30,7 +30,7 @@ def test_the_house_shares_one_tokenizer_and_stays_small():
     assert (target / "tokenizer.json").read_bytes() == (draft / "tokenizer.json").read_bytes()
     assert sum(file.stat().st_size for file in target.iterdir()) < 14e6
     assert sum(file.stat().st_size for file in draft.iterdir()) < 2e6
-    assert json.loads((target / "decant.json").read_text()) == {"draft": "house:draft"}
+    assert json.loads((target / "decant.json").read_text())["draft"] == "house:draft"
 
 
 @pytest.mark.parametrize("text", ["  a\tb\n\n c ", "if x==12: # don't , stop .\n", "naïve → 日本 🙂", " leading"])

@@ -91,7 +91,7 @@ def test_a_plan_writes_nothing(decant, tmp_path) -> None:
     assert not (tmp_path / "out").exists()
     lines = {line.split("  ")[0]: line for line in done.stdout.splitlines()}
     assert list(lines)[1:] == ["knobs", "data", "beforehand", "steps", "memory", "time"]
-    assert "18 texts, 20 prompts" in lines["data"]
+    assert "18 texts, 18 prompts" in lines["data"]
     assert "peak learning rate 0.02" in lines["steps"]
     assert "GiB: student, gradients and AdamW" in lines["memory"]
     assert "s a step (measured on 2)" in lines["time"]
