@@ -78,7 +78,7 @@ class Work:
         shelf = Shelf([], [], [""]) if rows is None else encoded(rows, trainee.speller, trainee.ends)
         stream = Stream(rows_of(asked, told)[0]) if rows is None else None
         kit = _kit(asked, trainee, mentor, shelf, stream)
-        asking = kit.prompts
+        asking = list(kit.prompts)
         kit = replace(kit, write=lambda heat: answered(asked, asking, heat, told))
         composed = recipe.compose(replace(kit, dry=True))
         work = cls(asked, recipe, trainee, kit, shelf.texts[::HELD_OUT], mentor)

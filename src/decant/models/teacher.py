@@ -56,8 +56,9 @@ class Teacher:
         place = torch.device(device)
         # On a CPU products are rounded to bfloat16 where that is fast; the weights stay exact.
         # Elsewhere they keep their type; naming it would round the angles of rotary positions too, which are float32.
-        kind = {"dtype": torch.float32} if place.type == "cpu" else {}
-        nn.Module.to(network.eval().requires_grad_(False), device=place, **kind)
+        nn.Module.to(network.eval().requires_grad_(False), device=place)
+        if place.type == "cpu":
+            nn.Module.to(network, dtype=torch.float32)
         return cls(name, network)
 
     @property
