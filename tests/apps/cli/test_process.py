@@ -59,12 +59,17 @@ def test_help_into_a_closed_pipe():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def _heeding() -> None:
+    """Ctrl-C counts: a shell that runs the tests in the background has its children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def long_generation(folder):
     """A process whose first text has come; its pipe is too small for the rest, so that it cannot end unread."""
     words = ["generate", str(folder), "Take 1", "--dtype", "float32", "--max-tokens", "1900", "--threads", "1", "-q"]
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "pipesize": 4096}
-    with subprocess.Popen([*DECANT, *words], **pipe, env=PLACE) as process:
+    with subprocess.Popen([*DECANT, *words], **pipe, env=PLACE, preexec_fn=_heeding) as process:
         first = process.stdout.read(1)
         if not first:
             pytest.fail(process.stderr.read().decode())
