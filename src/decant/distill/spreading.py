@@ -30,7 +30,7 @@ def ray() -> Any:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # at Ray's 15 a busy machine never runs who is waited for
     try:
-        import ray as found
+        import ray as found  # pyright: ignore[reportMissingImports]  (an extra)
     except ImportError as error:
         raise MissingExtra("Ray is not installed: pip install 'decant[ray]'") from error
     if not found.is_initialized():

@@ -80,7 +80,7 @@ def merged(student: PreTrainedModel) -> PreTrainedModel:
 
 def _peft() -> Any:
     try:
-        import peft
+        import peft  # pyright: ignore[reportMissingImports]  (an extra)
     except ImportError as error:
         raise MissingExtra("peft is not installed: pip install 'decant[lora]'") from error
     return peft
