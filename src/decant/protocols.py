@@ -268,7 +268,9 @@ class Constraint(Protocol[State]):
         """Row 0 is the root, row i + 1 is node i, whose history is its own path."""
         ...
 
-    def observe(self, state: State, verdict: Verdict) -> State: ...
+    def observe(self, state: State, verdict: Verdict, scores: Scores) -> State:
+        """scores: the target's own, before `adjust`; `along_path` finds the row behind each committed token."""
+        ...
 
 
 class Decoder(Protocol[State]):

@@ -76,5 +76,5 @@ class Forbids:
     def adjust(self, state, draft, logits_BMV):
         return logits_BMV.index_fill(-1, torch.tensor([self.token]), -torch.inf)
 
-    def observe(self, state, verdict):
+    def observe(self, state, verdict, scores):
         return None

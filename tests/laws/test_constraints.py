@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from decant.constraints.several import Several
 from decant.constraints.unconstrained import Unconstrained
 from decant.numerics import append, chain_parents
 from decant.testing.laws import check_constraint
@@ -42,11 +43,11 @@ class NoEcho:
             return logits_BMV.scatter_(-1, rows_BM[..., None], -torch.inf)
         return logits_BMV.scatter(-1, rows_BM[..., None], -torch.inf)
 
-    def observe(self, state, verdict):
+    def observe(self, state, verdict, scores):
         return state if self.mistake == "forgets what was committed" else append(state, verdict.tokens_BC)
 
 
-CONSTRAINTS = [Unconstrained(), NoEcho()]
+CONSTRAINTS = [Unconstrained(), NoEcho(), Several((NoEcho(), Unconstrained()))]
 MISTAKES = [
     "forgets the path",
     "takes a tree for a chain",

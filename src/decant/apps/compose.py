@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -28,13 +28,15 @@ from decant.decoders.method import Method, Promise
 from decant.decoders.speculative import Speculative
 from decant.errors import DecantError, IncompatibleParts
 from decant.models.load import Loaded
-from decant.protocols import Drafter, Policy, Riders, Verifier, Warp
+from decant.protocols import Constraint, Drafter, Policy, Riders, Verifier, Warp
 from decant.samplers.chain import chain
 from decant.samplers.greedy import greedy
 from decant.samplers.min_p import min_p
 from decant.samplers.temperature import temperature
 from decant.samplers.top_k import top_k
 from decant.samplers.top_p import top_p
+
+UNCONSTRAINED: Final = Unconstrained()
 
 
 def warp_of(sampling: Sampling) -> Warp:
@@ -49,9 +51,9 @@ def warp_of(sampling: Sampling) -> Warp:
     )
 
 
-def plain(target: Loaded, warp: Warp) -> Method:
+def plain(target: Loaded, warp: Warp, constraint: Constraint[Any] = UNCONSTRAINED) -> Method:
     """Plain decoding, against which every method is measured."""
-    return Method("plain", Autoregressive(target.model, warp, Unconstrained()), "tokens")
+    return Method("plain", Autoregressive(target.model, warp, constraint), "tokens")
 
 
 def compose(
@@ -60,6 +62,7 @@ def compose(
     draft: Loaded | None,
     warp: Warp,
     *,
+    constraint: Constraint[Any] = UNCONSTRAINED,
     verifier: str | None = None,
     policy: str | None = None,
 ) -> Method:
@@ -71,10 +74,10 @@ def compose(
     recipe = pick(METHODS, wanted.name, "method")
     if recipe.drafter is None and recipe.decoder is None:
         build(wanted, lambda: None, {})
-        return plain(target, warp)
+        return plain(target, warp, constraint)
     judged = verifier or recipe.verifier
     judge: Verifier = _part(VERIFIERS, judged, "verifier")
-    wiring = Wiring(recipe, target, draft, judge, warp)
+    wiring = Wiring(recipe, target, draft, judge, warp, constraint)
     promised = promise(judge, _certain(warp, target.model.vocab))
     if recipe.decoder is not None:
         loop = pick(DECODERS, recipe.decoder, "decoder").get()
@@ -91,7 +94,7 @@ def compose(
     # Guesses that ride in the pass that verifies need a target that knows them.
     head = getattr(drafter, "head", None)
     model = head.dressed(target.model) if isinstance(head, Riders) else target.model
-    return Method(spec, Speculative(model, drafter, judge, pacing, warp, Unconstrained()), promised)
+    return Method(spec, Speculative(model, drafter, judge, pacing, warp, constraint), promised)
 
 
 def applicable(
@@ -100,6 +103,7 @@ def applicable(
     draft: Loaded | None,
     warp: Warp,
     *,
+    constraint: Constraint[Any] = UNCONSTRAINED,
     verifier: str | None = None,
     policy: str | None = None,
 ) -> tuple[list[Method], list[tuple[str, str]]]:
@@ -107,16 +111,19 @@ def applicable(
 
     names: "all" is every row of the table, and what it cannot run is skipped; a name that was asked for is refused.
     """
+
+    def made(name: str) -> Method:
+        return compose(name, target, draft, warp, constraint=constraint, verifier=verifier, policy=policy)
+
     if names != "all":
-        asked = [name for name in names if split(name).name != "plain"]
-        return [compose(name, target, draft, warp, verifier=verifier, policy=policy) for name in asked], []
+        return [made(name) for name in names if split(name).name != "plain"], []
     methods: list[Method] = []
     skipped: list[tuple[str, str]] = []
     for name, recipe in METHODS.items():
         if recipe.drafter is None and recipe.decoder is None:
             continue
         try:
-            methods.append(compose(name, target, draft, warp, verifier=verifier, policy=policy))
+            methods.append(made(name))
         except DecantError as error:
             skipped.append((name, str(error)))
     return methods, skipped

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, final
 
 from decant.apps.catalog import DRAFTERS, NEEDS_DRAFT, NEEDS_LAYERS, Recipe, pick
-from decant.constraints.unconstrained import Unconstrained
 from decant.errors import BadInput, IncompatibleParts
 from decant.models import router as routers
 from decant.models.early_exit import EarlyExits
@@ -35,6 +34,7 @@ class Wiring:
     helper: Loaded | None
     judge: Verifier
     logits_warp: Warp
+    logits_constraint: Constraint[Any]
 
     def given(self, made: Callable[..., Any], folders: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Values for its fields that are no knobs. folders: where to read those that were trained, if it was said.
@@ -57,8 +57,8 @@ class Wiring:
         return self.logits_warp
 
     def constraint(self) -> Constraint[Any]:
-        """Nothing is forbidden."""
-        return Unconstrained()
+        """What may come next."""
+        return self.logits_constraint
 
     def coupled(self) -> bool:
         """Whether guesses are drawn with the target's own noise."""
@@ -167,7 +167,7 @@ class Wiring:
 
 
 NAMES = frozenset(name for name in vars(Wiring) if not name.startswith("_")) - {
-    "recipe", "host", "helper", "judge", "logits_warp", "given",
+    "recipe", "host", "helper", "judge", "logits_warp", "logits_constraint", "given",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import final
 
 from torch import Tensor
 
-from decant.types import Draft, Verdict
+from decant.types import Draft, Scores, Verdict
 
 
 @final
@@ -23,5 +23,5 @@ class Unconstrained:
         """The same tensor."""
         return logits_BMV
 
-    def observe(self, state: None, verdict: Verdict) -> None:
+    def observe(self, state: None, verdict: Verdict, scores: Scores) -> None:
         """Nothing to remember."""

@@ -48,7 +48,7 @@ class Autoregressive(Generic[C]):
         step = Step(tokens_B1, state.noise.root_B[:, None], nobody_B1 >= 0)
         return AutoregressiveState(
             context=self.target.commit(state.context, verdict),
-            constraint=self.constraint.observe(state.constraint, verdict),
+            constraint=self.constraint.observe(state.constraint, verdict, scores),
             noise=state.noise.advance(verdict.committed_B),
         ), step
 

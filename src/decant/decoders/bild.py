@@ -74,14 +74,15 @@ class BiLD(Generic[T, S]):
     def step(self, state: BiLDState[T, S]) -> tuple[BiLDState[T, S], Step]:
         """Between one token and a whole run plus one of every request."""
         run = self._run(state)
-        logits_BMV = self.target.score(state.large, run).logits_BMV.float()
-        verdict = self._judged(run, self.constraint.adjust(state.constraint, run, logits_BMV), state.noise)
+        scores = self.target.score(state.large, run)
+        logits_BMV = self.constraint.adjust(state.constraint, run, scores.logits_BMV.float())
+        verdict = self._judged(run, logits_BMV, state.noise)
         slots_C = torch.arange(verdict.tokens_BC.shape[1], device=verdict.tokens_BC.device)
         positions_BC = (state.noise.root_B[:, None] + slots_C).where(verdict.tokens_BC != PAD, PAD)
         return BiLDState(
             large=self.target.commit(state.large, verdict),
             small=self.small.commit(state.small, verdict),
-            constraint=self.constraint.observe(state.constraint, verdict),
+            constraint=self.constraint.observe(state.constraint, verdict, scores),
             noise=state.noise.advance(verdict.committed_B),
         ), Step(verdict.tokens_BC, positions_BC, verdict.nodes_BC != PAD)
 

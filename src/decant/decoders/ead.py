@@ -18,7 +18,7 @@ from decant.decoders.speakers import Turn, drawn, entropy, said
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.protocols import Constraint, LanguageModel, Warp
-from decant.types import Step
+from decant.types import Scores, Step
 
 T = TypeVar("T")  # the target's context
 S = TypeVar("S")  # the small model's context
@@ -97,7 +97,7 @@ class EAD(Generic[T, S]):
         return EADState(
             large=large.commit(tokens_B1),
             small=small.commit(tokens_B1),
-            constraint=self.constraint.observe(state.constraint, verdict),
+            constraint=self.constraint.observe(state.constraint, verdict, Scores(logits_BV[:, None])),
             noise=state.noise.advance(verdict.committed_B),
             large_B=state.large_B ^ turns_B,
             since_B=since_B.masked_fill(turns_B, 0),

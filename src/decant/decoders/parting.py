@@ -103,11 +103,11 @@ def _replay(
     for first in range(0, len(said), BLOCK):
         *chain, last = said[first : first + BLOCK]
         draft = Draft(torch.tensor([chain], dtype=torch.int64, device=device))
-        decoder.target.score(context, draft)
+        scores = decoder.target.score(context, draft)
         everything_B, last_B = torch.tensor([[len(chain)], [last]], device=device)
         verdict = Verdict.of_chain(draft.tokens_BN, everything_B, last_B)
         context = decoder.target.commit(context, verdict)
-        constraint = decoder.constraint.observe(constraint, verdict)
+        constraint = decoder.constraint.observe(constraint, verdict, scores)
     nothing = Draft.nothing(1, device)
     logits_B1V = decoder.target.score(context, nothing).logits_BMV
     return decoder.constraint.adjust(constraint, nothing, logits_B1V.float())[0, 0], logits_B1V.dtype

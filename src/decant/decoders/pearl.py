@@ -150,7 +150,7 @@ class PEARL(Generic[T, S]):
         return PEARLState(
             large=self.target.commit(state.large, verdict),
             small=self.small.commit(state.small, verdict),
-            constraint=self.constraint.observe(state.constraint, verdict),
+            constraint=self.constraint.observe(state.constraint, verdict, scores),
             noise=state.noise.advance(verdict.committed_B),
             pending_BP=pending_BP,
             laws_BPV=laws_BPV,

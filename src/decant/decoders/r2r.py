@@ -15,7 +15,7 @@ from torch import Tensor
 from decant.decoders.speakers import Turn, drawn, said
 from decant.noise import Noise
 from decant.protocols import Constraint, LanguageModel, Warp
-from decant.types import Draft, Step, Taps
+from decant.types import Draft, Scores, Step, Taps
 
 T = TypeVar("T")  # the target's context
 S = TypeVar("S")  # the small model's context
@@ -83,13 +83,13 @@ class R2R(Generic[T, S]):
         threshold = self.router.threshold if self.threshold is None else self.threshold
         asked_B = score_B.sigmoid() >= threshold
         large = Turn.of(self.target, state.large, asked_B)
-        # Where nobody asked, the logits are the small model's, and so is the draw.
-        tokens_B1 = drawn(self.warp, self.constraint, state.constraint, large.over(logits_BV), state.noise)
+        logits_BV = large.over(logits_BV)  # where nobody asked they are the small model's, and so is the draw
+        tokens_B1 = drawn(self.warp, self.constraint, state.constraint, logits_BV, state.noise)
         verdict = said(tokens_B1)
         return R2RState(
             large=large.commit(tokens_B1),
             small=self.small.commit(state.small, verdict),
-            constraint=self.constraint.observe(state.constraint, verdict),
+            constraint=self.constraint.observe(state.constraint, verdict, Scores(logits_BV[:, None])),
             noise=state.noise.advance(verdict.committed_B),
         ), Step(tokens_B1, state.noise.root_B[:, None], ~asked_B[:, None])
 

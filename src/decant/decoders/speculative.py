@@ -74,7 +74,7 @@ class Speculative(Generic[C, D, P]):
             context=self.target.commit(state.context, verdict),
             drafting=self.drafter.observe(state.drafting, draft, verdict, scores),
             pacing=self.policy.observe(state.pacing, draft.guesses, verdict, scores),
-            constraint=self.constraint.observe(state.constraint, verdict),
+            constraint=self.constraint.observe(state.constraint, verdict, scores),
             noise=state.noise.advance(verdict.committed_B),
         ), Step(verdict.tokens_BC, positions_BC, verdict.nodes_BC != PAD)
 

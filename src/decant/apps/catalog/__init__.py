@@ -8,9 +8,10 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from decant.apps.catalog.choosing import CONSTRAINTS, SAMPLERS
 from decant.apps.catalog.drafters import DRAFTERS
 from decant.apps.catalog.methods import METHODS
-from decant.apps.catalog.parts import CONSTRAINTS, DECODERS, POLICIES, SAMPLERS, VERIFIERS
+from decant.apps.catalog.parts import DECODERS, POLICIES, VERIFIERS
 from decant.apps.catalog.recipes import RECIPES
 from decant.apps.catalog.rows import (
     DEFAULT_VERIFIER,

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from decant.protocols import Constraint, State
 from decant.testing.laws.paths import parents_of
-from decant.types import PAD, Draft, Verdict, join_rows, select_rows
+from decant.types import PAD, Draft, Scores, Verdict, join_rows, select_rows
 
 
 def check_constraint(
@@ -50,7 +50,7 @@ def _check_committed(
             row_R = torch.tensor([request])
             # Its last token stands in for the target's own.
             verdict = Verdict(torch.tensor([path]), torch.tensor([[*to[node][:-1], PAD]]))
-            after = constraint.observe(select_rows(state, row_R), verdict)
+            after = constraint.observe(select_rows(state, row_R), verdict, Scores(logits_BMV[row_R]))
             again_11V = constraint.adjust(after, Draft.nothing(1), logits_BMV[row_R, node + 1 : node + 2])
             assert torch.equal(again_11V[0, 0], adjusted_BMV[request, node + 1]), (
                 f"request {request}: once {path} is committed something else is allowed than the draft's row said"
