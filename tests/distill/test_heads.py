@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from decant.distill.answers import Answer, Writing, read, write
+from decant.distill.answers import Writing, read, write
 from decant.distill.heads.chimera import Chimera
 from decant.distill.heads.eagle import Eagle
 from decant.distill.heads.eagle3 import Eagle3
@@ -20,7 +20,6 @@ from decant.distill.heads.lesson import targets
 from decant.distill.heads.measure import measure
 from decant.distill.heads.medusa import Medusa
 from decant.distill.heads.teach import COUNTED, teach
-from decant.distill.rows import Rows
 from decant.distill.runs import RECIPE, TRAINING, Course
 from decant.distill.trainer import CHECKPOINT, METRICS, Settings
 from decant.errors import BadInput
@@ -211,30 +210,6 @@ def test_the_likeliest_ids_are_those_that_are_predicted_most():
     ids_BT = torch.tensor([[5, 5, 5, 5, 2, 2, 7, 1]])
     weights_BT = torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0]])
     assert frequent(lambda step: (ids_BT, weights_BT), 2, 9, 3).tolist() == [2, 5, 7]
-
-
-ANSWERS = [Answer([1] * (3 + at) + [2] * (2 + at), 3 + at) for at in range(10)]
-
-
-def test_every_answer_is_learnt_from_once_an_epoch():
-    rows = Rows(ANSWERS, batch=4, length=64, seed=1)
-    seen: list[int] = []
-    for step in range(3):
-        ids_BT, weights_BT = rows(step)
-        assert torch.equal(ids_BT, rows(step)[0]), "a batch is a function of its step"
-        seen += (weights_BT.sum(-1) - 2).int().tolist()
-        assert ((ids_BT == 2) == (weights_BT > 0)).all(), "weights lie on answers alone"
-    assert sorted(seen) == list(range(10))
-    assert any(not torch.equal(rows(step)[0], rows(step + 3)[0]) for step in range(3)), "epochs differ"
-
-
-def test_texts_are_cut_and_texts_without_an_answer_are_left_out():
-    rows = Rows(ANSWERS, batch=20, length=6)
-    ids_BT, weights_BT = rows(0)
-    assert ids_BT.shape == (3, 6)
-    assert (weights_BT.sum(-1) > 0).all()
-    with pytest.raises(BadInput, match="none of 10 texts has an answer within 2 tokens; raise --length"):
-        Rows(ANSWERS, length=2)
 
 
 def test_answers_go_on_where_they_ended(tmp_path: Path):

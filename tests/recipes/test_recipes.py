@@ -35,7 +35,7 @@ from decant.recipes.sft import SFT
 from decant.recipes.sinkd import SinKD
 from tests.recipes.pair import Pair, empty, trained
 
-NO_RECIPES = {"kit", "card", "plain_kd"}  # what recipes are made of, what is said of them, and the one without parts
+NO_RECIPES = {"kit", "card"}  # what recipes are made of, and what is said of them
 ANSWERING = (DistillSpec, FastDraft, MiniLLM, SeqKD)  # a model answers: prompts alone are enough
 
 

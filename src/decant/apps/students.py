@@ -14,7 +14,9 @@ from decant.distill.measure import Apart
 from decant.distill.parallel import join
 from decant.distill.runs import earlier, write_recipe
 from decant.distill.trainer import run
+from decant.errors import BadInput
 from decant.recipes.card import NAMES, card
+from decant.recipes.kit import Flat
 
 CHUNK_BYTES: Final = 3 * 4 * 2**22  # laws of both sides and their gradient, of one chunk (`seams.by_chunks`)
 KEPT_WIDTHS: Final = 16  # floats that a layer keeps of a position for its gradients, in widths of the model
@@ -39,8 +41,13 @@ def _taught(asked: Asked, told: Told) -> Outcome:
         start = start or _numbers(work.apart())
         write_recipe(asked.out, {**origin, "before": start})
     began = time.perf_counter()
-    composition = work.recipe.compose(work.kit)
-    run(composition.learner, composition, settings, work.kit.folder)
+    if isinstance(work.recipe, Flat):
+        if team.world > 1:
+            raise BadInput(f"{asked.recipe} runs in one process, and here are {team.world}; hinton:alpha=1 spreads")
+        work.recipe.teach(work.kit)
+    else:
+        composition = work.recipe.compose(work.kit)
+        run(composition.learner, composition, settings, work.kit.folder)
     seconds = round(time.perf_counter() - began, 1)
     report: dict[str, Any] = {"steps": steps, "seconds": seconds, "before": start, "after": None}
     if team.writes:

@@ -21,8 +21,9 @@ from decant.apps.sampling import Sampling
 from decant.decoders.stopping import Stopping
 from decant.distill.answers import FILE, Answer, Writing, write
 from decant.distill.parallel import device as here
-from decant.distill.rows import Rows
+from decant.distill.rollouts.dataset import Dataset
 from decant.distill.runs import RECIPE, TRAINING
+from decant.distill.texts import Text
 from decant.distill.trainer import Batches
 from decant.errors import BadInput
 from decant.house import HOME
@@ -165,8 +166,11 @@ def rows_of(asked: Asked, told: Told) -> tuple[Batches, Batches, int]:
     if asked.texts == MIXTURE:
         return _mixture(asked)
     learnt, held_out = parted(answers_of(asked, load(asked.teacher, device=asked.device, exact="off"), told))
-    rows = Rows(held_out, asked.batch, asked.length)
-    return Rows(learnt, asked.batch, asked.length, asked.seed), rows, -(-len(held_out) // asked.batch)
+    taught, measured = (
+        Dataset([Text.answer(one.ids, one.start) for one in answers], asked.batch, asked.length, asked.seed)
+        for answers in (learnt, held_out)
+    )
+    return taught.pieces, measured.pieces, -(-len(held_out) // asked.batch)
 
 
 def answers_of(asked: Asked, target: Loaded, told: Told) -> list[Answer]:

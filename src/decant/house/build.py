@@ -19,13 +19,22 @@ from typing import Final
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
-from decant.distill.trainer import Settings, train
+from decant.distill.composition import Asked, Composition, learner
+from decant.distill.divergences.forward_kl import ForwardKL
+from decant.distill.objectives.cross_entropy import CrossEntropy
+from decant.distill.objectives.pointwise import Pointwise
+from decant.distill.rollouts.stream import Stream
+from decant.distill.seams import Objective
+from decant.distill.settings import Settings
+from decant.distill.speaking import Speaking
+from decant.distill.teachers.live import Live
+from decant.distill.trainer import run
 from decant.house import HOME, card, corpus, evaluate, questions, tasks, tokenizer
 from decant.house.mixture import Mixture, Phase, encode_code
 from decant.models import build as models
 from decant.models.induction import plant
+from decant.models.teacher import Teacher
 from decant.models.widen import Shape, grow
 
 TOKENS: Final = {"draft": 6_000_000, "target": 7_000_000, "refine": 2_000_000}  # read in training, at 90 minutes
@@ -132,30 +141,37 @@ def train_target(draft: models.Llama, minutes: float, shop: Path) -> models.Llam
 
 
 def fit(name: str, model: models.Llama, minutes: float, shop: Path) -> None:
-    """Train a model on the mixture, from its last checkpoint."""
-    words, code = prepare(shop)
-    knobs = settings(name, minutes)
-    mixture = Mixture(words, code, corpus.functions(held_out=False), phases(name, minutes), SEEDS[name])
-
-    def loss(ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
-        with models.mixed_precision(ids_BT.device):
-            return models.next_token_nats(model, ids_BT, weights_BT)
-
-    train(model, loss, mixture.batch, knobs, shop / name, exporting(model, words, shop / "export" / name))
-    export(model, words, shop / "export" / name)
+    """Train a model on the mixture's own tokens, from its last checkpoint."""
+    words, _ = prepare(shop)
+    folder = shop / "export" / name
+    lesson(name, model, CrossEntropy(), None, minutes, shop, exporting(model, words, folder))
+    export(model, words, folder)
 
 
 def refine(draft: models.Llama, target: models.Llama, minutes: float, shop: Path) -> None:
     """Move the trained draft towards the target's distribution: forward KL where the mixture has weight."""
+    lesson("refine", draft, Pointwise(ForwardKL()), Live(Teacher("house:target", target)), minutes, shop)
+
+
+def lesson(
+    name: str,
+    student: models.Llama,
+    objective: Objective,
+    teacher: Live | None,
+    minutes: float,
+    shop: Path,
+    saved: Callable[[int], None] = lambda step: None,
+) -> None:
+    """One stage of training, out of the parts that users train with; it goes on from its last checkpoint."""
     words, code = prepare(shop)
-    knobs = settings("refine", minutes)
-    mixture = Mixture(words, code, corpus.functions(held_out=False), phases("refine", minutes), SEEDS["refine"])
-
-    def loss(ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
-        with models.mixed_precision(ids_BT.device):
-            return models.divergence_nats(target, draft, ids_BT, weights_BT)
-
-    train(draft, loss, mixture.batch, knobs, shop / "refine")
+    mixture = Mixture(words, code, corpus.functions(held_out=False), phases(name, minutes), SEEDS[name])
+    knobs, asked = settings(name, minutes), (Asked(objective),)
+    made, rows = learner(student, asked), max(phase.rows for phase in phases(name, minutes))
+    ends = frozenset(tokenizer.ids(words, tokenizer.END, tokenizer.END_OF_TEXT))
+    parts = Composition(
+        made, Speaking(student, ends), Stream(mixture.batch), asked, teacher, steps=knobs.steps, micro=rows
+    )
+    run(made, parts, knobs, shop / name, saved)
 
 
 def finish(name: str, model: models.Llama, out: Path, shop: Path, tokens: int) -> card.Measured:

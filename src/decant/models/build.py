@@ -89,16 +89,6 @@ def next_token_nats(model: Llama, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
     return (nats_N * weights_BT[:, 1:][wanted_BT[:, 1:]]).sum()
 
 
-def divergence_nats(teacher: Llama, student: Llama, ids_BT: Tensor, weights_BT: Tensor) -> Tensor:
-    """The weighted sum of KL(teacher || student) over the positions with a weight; gradients reach the student only."""
-    wanted_BT = weights_BT > 0
-    with torch.no_grad():
-        teacher_NV = logits_where(teacher, ids_BT, wanted_BT).float().log_softmax(-1)
-    student_NV = logits_where(student, ids_BT, wanted_BT).float().log_softmax(-1)
-    nats_N = (teacher_NV.exp() * (teacher_NV - student_NV)).sum(-1)
-    return (nats_N * weights_BT[:, 1:][wanted_BT[:, 1:]]).sum()
-
-
 def save_folder(model: Llama, folder: Path, dtype: torch.dtype = torch.bfloat16, asked: str = "float32") -> None:
     """Write config.json, generation_config.json and model.safetensors; the model itself keeps its dtype.
 

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import torch
 
 from decant.distill.composition import Asked, Composition, learner, looks_of, served
 from decant.distill.rollouts.dataset import Dataset
+from decant.distill.rollouts.stream import Stream
 from decant.distill.seams import Rollouts, Speaker, needs_of
 from decant.distill.seams import Teacher as Source
 from decant.distill.settings import Settings
@@ -58,7 +59,7 @@ class Kit:
     length: int = 512
     answers: int = 128
     seed: int = 0
-    stream: Rollouts[Any] | None = None
+    stream: Stream | None = None
     write: Callable[[float], list[Text]] = lambda temperature: []
     source: Source | None = None
     spread: Callable[[Any, float], Speaker] | None = None
@@ -73,7 +74,7 @@ class Kit:
             )
         return self.teacher
 
-    def rows_of(self, texts: Sequence[Text] | None = None) -> Rollouts[Any]:
+    def rows_of(self, texts: Sequence[Text] | None = None) -> Dataset | Stream:
         """The texts with their answers. Raises BadInput where there are none."""
         chosen = self.texts if texts is None else texts
         if self.stream is not None and texts is None:
@@ -172,4 +173,13 @@ class Recipe(Protocol):
 
     def compose(self, kit: Kit) -> Composition:
         """The training. Raises BadInput where the kit lacks what it needs."""
+        ...
+
+
+@runtime_checkable
+class Flat(Protocol):
+    """A recipe with a loop of its own."""
+
+    def teach(self, kit: Kit) -> None:
+        """All steps, in one process; it does not go on where it was stopped."""
         ...

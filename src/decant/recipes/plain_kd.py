@@ -1,14 +1,19 @@
 """Knowledge distillation in one loop, without any of decant's parts: to read first, and to hold the composed one to.
 
-It neither resumes nor spreads; `hinton:alpha=1` is the same run out of parts.
+It neither resumes nor spreads, and its learning rate stays; `hinton:alpha=1` is the same loss out of parts.
 Source: Hinton et al. 2015, arXiv:1503.02531.
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor
+
+from decant.distill.composition import Composition
+from decant.recipes.hinton import Hinton
+from decant.recipes.kit import Kit
 
 
 def train(
@@ -26,7 +31,7 @@ def train(
     optimiser = torch.optim.AdamW(student.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.0)
     curve = []
     for step in range(steps):
-        ids_BT, weights_BT = batches(step)
+        ids_BT, weights_BT = (part.to(student.device) for part in batches(step))
         with torch.no_grad():
             p_logp_BTV = (teacher(ids_BT).logits.float() / temperature).log_softmax(-1)
         q_logp_BTV = (student(ids_BT).logits.float() / temperature).log_softmax(-1)
@@ -39,3 +44,20 @@ def train(
         optimiser.step()
         curve.append(loss.item())
     return curve
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PlainKD:
+    """temperature: of both laws."""
+
+    temperature: float = 2.0
+
+    def compose(self, kit: Kit) -> Composition:
+        """The same loss out of parts, by which the loop is planned."""
+        return Hinton(alpha=1.0, temperature=self.temperature).compose(kit)
+
+    def teach(self, kit: Kit) -> None:
+        """The loop."""
+        rows, settings = kit.rows_of(), kit.settings
+        train(kit.student, kit.model().network, rows.pieces, settings.steps, settings.peak, self.temperature)

@@ -47,6 +47,14 @@ def test_a_student_is_taught_and_written_for_transformers(decant, tmp_path, fold
     assert done.exit_code == 0, done.output
 
 
+def test_the_flat_loop_learns_by_command_too(decant, tmp_path) -> None:
+    done = decant("plain_kd")
+    assert done.exit_code == 0, done.output
+    kept = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    assert kept["before"]["kl"] > kept["after"]["kl"]
+    assert kept["knobs"] == {"temperature": 2.0}
+
+
 def test_a_recipe_is_repeated_to_the_same_weights(decant, tmp_path) -> None:
     first = decant("gkd", "--set", "lmbda=1", "--json", "-", "--quiet")
     assert first.exit_code == 0, first.output

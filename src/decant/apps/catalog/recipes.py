@@ -112,6 +112,13 @@ RECIPES: Final = table(
         by=STUDENT,
     ),
     Part(
+        "plain_kd",
+        "the same in one flat loop: to read first, and to hold the others to",
+        "recipes.plain_kd:PlainKD",
+        "Hinton et al. 2015, arXiv:1503.02531",
+        by=STUDENT,
+    ),
+    Part(
         "seqkd",
         "the teacher's own answers as if they were data",
         "recipes.seqkd:SeqKD",

@@ -7,7 +7,7 @@ from typing import Final, final
 
 from decant.distill.seams import Speaker
 from decant.distill.texts import Text, TextBatch, padded
-from decant.distill.trainer import Share
+from decant.distill.trainer import Batch, Share
 from decant.errors import BadInput
 
 ALIKE: Final = 8  # batches whose texts are sorted by length together: less padding, still mixed
@@ -34,6 +34,11 @@ class Dataset:
         """A pure function of the step."""
         chosen = self.chosen(step)
         return padded([chosen[row] for row in share.mine(len(chosen))], self.length), None
+
+    def pieces(self, step: int) -> Batch:
+        """ids_BT and weights_BT of a step, for a loss that asks for no more."""
+        batch, _ = self.batch(None, step, Share())
+        return batch.ids_BT, batch.weights_BT
 
     def observe(self, state: None, step: int, steps: int, nats: float) -> None:
         """Nothing is learnt."""
