@@ -21,6 +21,7 @@ from decant.distill.teachers.across import Across
 from decant.distill.teachers.live import Live
 from decant.distill.texts import Positions, Text, padded
 from decant.distill.trainer import Settings, run
+from decant.distill.weighting.uncertainty import Uncertainty
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.build import LlamaSpec, untrained
 from decant.models.spelling import vocabulary
@@ -91,6 +92,8 @@ def test_who_cannot_be_asked_is_refused() -> None:
         Composition(learner, None, rows, (Asked(ALM()),), Live(teacher(7)))
     with pytest.raises(IncompatibleParts, match="Pointwise needs law of a teacher, and Across gives nothing, spans"):
         Composition(learner, None, rows, (Asked(Pointwise(ForwardKL())),), across(ONE, OTHER))
+    with pytest.raises(IncompatibleParts, match="Uncertainty needs law of a teacher, and Across gives"):
+        Composition(learner, None, rows, (Asked(ALM()),), across(ONE, OTHER), Uncertainty())
     with pytest.raises(BadInput, match="temperature and epsilon must be above 0"):
         ALM(temperature=0)
     with pytest.raises(BadInput, match="beta must lie between 0 and 1"):

@@ -75,6 +75,7 @@ class Composition:
 
     def __post_init__(self) -> None:
         served(self.objectives, self.teacher)
+        _serve(self.weighting, getattr(self.weighting, "needs", "nothing"), self.teacher)
         looks, wanted = getattr(self.teacher, "looks", None), looks_of(self.objectives, "teacher_looks")
         if looks is not None and wanted not in looks:
             raise IncompatibleParts(
@@ -128,14 +129,18 @@ class Composition:
 
 def served(objectives: Sequence[Asked], teacher: Teacher | None) -> None:
     """Raises IncompatibleParts for an objective that the teacher cannot serve."""
-    gives = frozenset({"nothing"}) if teacher is None else teacher.gives | {"nothing"}
     for asked in objectives:
-        if needs_of(asked.objective) not in gives:
-            raise IncompatibleParts(
-                f"{type(asked.objective).__name__} needs {needs_of(asked.objective)} of a teacher, and "
-                f"{type(teacher).__name__ if teacher else 'no teacher'} gives {', '.join(sorted(gives))}; one model in "
-                f"memory gives law, dense and states"
-            )
+        _serve(asked.objective, needs_of(asked.objective), teacher)
+
+
+def _serve(part: object, needs: str, teacher: Teacher | None) -> None:
+    gives = frozenset({"nothing"}) if teacher is None else teacher.gives | {"nothing"}
+    if needs not in gives:
+        raise IncompatibleParts(
+            f"{type(part).__name__} needs {needs} of a teacher, and "
+            f"{type(teacher).__name__ if teacher else 'no teacher'} gives {', '.join(sorted(gives))}; one model in "
+            f"memory gives law, dense and states"
+        )
 
 
 def looks_of(objectives: Sequence[Asked], name: Literal["looks", "teacher_looks"] = "looks") -> Looks:

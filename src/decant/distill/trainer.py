@@ -219,8 +219,8 @@ class _Work:
         keep_bad(pieces, step, memory, path)
         raise BadInput(
             f"step {step + 1} is not finite: {found}. Its texts are in {path}: look at them with torch.load; a weight "
-            f"of 0 means that nothing in them counts. The last checkpoint is as it was: lower the peak or the clip, or "
-            f"take those texts out, then start again"
+            f"of 0 means that nothing in them counts. The last checkpoint is as it was: lower the learning rate "
+            f"(--lr), or take those texts out, then start again"
         )
 
 

@@ -31,7 +31,7 @@ from decant.distill.speaking import Speaking
 from decant.distill.teachers.live import Live
 from decant.distill.trainer import run
 from decant.house import HOME, card, corpus, evaluate, questions, tasks, tokenizer
-from decant.house.mixture import Mixture, Phase, encode_code
+from decant.house.mixture import CODE_ROWS, Mixture, Phase, encode_code
 from decant.models import build as models
 from decant.models.induction import plant
 from decant.models.teacher import Teacher
@@ -140,17 +140,26 @@ def train_target(draft: models.Llama, minutes: float, shop: Path) -> models.Llam
     return model
 
 
-def fit(name: str, model: models.Llama, minutes: float, shop: Path) -> None:
-    """Train a model on the mixture's own tokens, from its last checkpoint."""
+def fit(name: str, model: models.Llama, minutes: float, shop: Path, code_rows: float = CODE_ROWS) -> None:
+    """Train a model on the mixture's own tokens, from its last checkpoint. code_rows: as `Mixture` takes it."""
     words, _ = prepare(shop)
     folder = shop / "export" / name
-    lesson(name, model, CrossEntropy(), None, minutes, shop, exporting(model, words, folder))
+    read = mixture(name, minutes, shop, code_rows)
+    lesson(name, model, CrossEntropy(), None, read, minutes, shop, exporting(model, words, folder))
     export(model, words, folder)
 
 
 def refine(draft: models.Llama, target: models.Llama, minutes: float, shop: Path) -> None:
     """Move the trained draft towards the target's distribution: forward KL where the mixture has weight."""
-    lesson("refine", draft, Pointwise(ForwardKL()), Live(Teacher("house:target", target)), minutes, shop)
+    teacher, read = Live(Teacher("house:target", target)), mixture("refine", minutes, shop)
+    lesson("refine", draft, Pointwise(ForwardKL()), teacher, read, minutes, shop)
+
+
+def mixture(name: str, minutes: float, shop: Path, code_rows: float = CODE_ROWS) -> Mixture:
+    """What a stage reads."""
+    words, code = prepare(shop)
+    functions = corpus.functions(held_out=False)
+    return Mixture(words, code, functions, phases(name, minutes), SEEDS[name], code_rows)
 
 
 def lesson(
@@ -158,19 +167,16 @@ def lesson(
     student: models.Llama,
     objective: Objective,
     teacher: Live | None,
+    read: Mixture,
     minutes: float,
     shop: Path,
     saved: Callable[[int], None] = lambda step: None,
 ) -> None:
     """One stage of training, out of the parts that users train with; it goes on from its last checkpoint."""
-    words, code = prepare(shop)
-    mixture = Mixture(words, code, corpus.functions(held_out=False), phases(name, minutes), SEEDS[name])
     knobs, asked = settings(name, minutes), (Asked(objective),)
-    made, rows = learner(student, asked), max(phase.rows for phase in phases(name, minutes))
-    ends = frozenset(tokenizer.ids(words, tokenizer.END, tokenizer.END_OF_TEXT))
-    parts = Composition(
-        made, Speaking(student, ends), Stream(mixture.batch), asked, teacher, steps=knobs.steps, micro=rows
-    )
+    made, rows = learner(student, asked), max(phase.rows for phase in read.phases)
+    speaker = Speaking(student, frozenset())  # nobody writes here
+    parts = Composition(made, speaker, Stream(read.batch), asked, teacher, steps=knobs.steps, micro=rows)
     run(made, parts, knobs, shop / name, saved)
 
 

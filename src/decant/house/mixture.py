@@ -35,13 +35,17 @@ class Phase:
 @final
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Batches for a whole run. `code` is the tokenised training source, `functions` feed the edits."""
+    """Batches for a whole run. `code` is the tokenised training source, `functions` feed the edits.
+
+    code_rows: share of the rows that are all code; 1: who learns from them never sees a task.
+    """
 
     tokenizer: Tokenizer
     code: np.ndarray
     functions: Sequence[str]
     phases: Sequence[Phase]
     seed: int = 0
+    code_rows: float = CODE_ROWS
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """ids_BT and weights_BT of a step."""
@@ -59,7 +63,7 @@ class Mixture:
         return self.phases[-1]
 
     def _row(self, rng: random.Random, length: int) -> tuple[list[int], list[int]]:
-        if rng.random() < CODE_ROWS:
+        if rng.random() < self.code_rows:
             return self._code(rng, length)
         ids: list[int] = []
         weights: list[int] = []

@@ -5,13 +5,13 @@ Source: Hu et al. 2025, arXiv:2510.19779 (AdaSPEC).
 """
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from decant.distill.choosing import best, evened
-from decant.distill.seams import Study, Teacher, by_chunks
+from decant.distill.seams import Gives, Study, Teacher, by_chunks
 from decant.errors import BadInput, IncompatibleParts
 from decant.numerics import floored
 
@@ -28,6 +28,8 @@ class AdaSpec:
     reference: Teacher
     k: float = 0.4
     even: bool = True
+
+    needs: ClassVar[Gives] = "law"
 
     def __post_init__(self) -> None:
         if not 0 < self.k <= 1:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from decant.distill.choosing import evened
-from decant.distill.seams import Study, by_chunks
+from decant.distill.seams import Gives, Study, by_chunks
 from decant.errors import BadInput, IncompatibleParts
 from decant.numerics import floored
 
@@ -34,6 +34,11 @@ class Uncertainty:
     def __post_init__(self) -> None:
         if self.whose not in ("both", "teacher", "student"):
             raise BadInput(f"whose uncertainty? both, teacher or student, not {self.whose!r}")
+
+    @property
+    def needs(self) -> Gives:
+        """A law, unless the student's own is all that counts."""
+        return "nothing" if self.whose == "student" else "law"
 
     def start(self) -> None:
         """Nothing is remembered."""
