@@ -200,6 +200,7 @@ def test_attention_is_what_the_model_looks_at(window: int | None) -> None:
     if window:
         shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4}
         with torch.random.fork_rng():
+            torch.manual_seed(0)
             network = MistralForCausalLM(
                 MistralConfig(**shape, vocab_size=VOCAB, num_key_value_heads=2, sliding_window=window)
             ).eval()

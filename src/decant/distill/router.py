@@ -207,7 +207,8 @@ class _Lesson:
         return rows_R[None], torch.ones(1, len(rows_R))
 
     def loss(self, rows_1R: Tensor, weights_1R: Tensor) -> Tensor:
-        """Nats, summed."""
+        """Nats, summed. What dropout leaves out follows from the batch, so that a run that goes on repeats it."""
+        torch.manual_seed(self.course.seed + int(rows_1R.sum()))
         some = select_rows(self.examples, rows_1R[0].to(self.examples.hidden_ND.device))
         return self._nats(some).sum()
 
