@@ -69,7 +69,7 @@ def drafts(chosen: argparse.Namespace, home: Path) -> tuple[dict[str, str], dict
     """Folders by name, and what each lesson says of itself."""
     first = start(chosen)
     texts = mixed(home / f"mixed-{chosen.texts}.jsonl", chosen.texts)
-    folder = home / (f"{chosen.minutes:g}-minutes" + (f"-untuned-{chosen.untuned:g}" if chosen.untuned else ""))
+    folder = home / (f"{chosen.minutes:g}-minutes" + (f"-of-code-{chosen.untuned:g}" if chosen.untuned else ""))
     folders, lessons = {BEFORE: first}, {}
     for name in chosen.only.split(","):
         lesson = Lesson(name, first, folder, chosen.minutes, texts=texts, answers=chosen.max_tokens)

@@ -1,6 +1,7 @@
 """The few numerical moves that several methods share."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -122,3 +123,103 @@ def likeliest(law_XV: Tensor, count: int) -> Tensor:
         return law_XV
     best_XK, ids_XK = law_XV.topk(count, dim=-1)
     return torch.zeros_like(law_XV).scatter(-1, ids_XK, best_XK)
+
+
+def tallied(counts_BW: Tensor, tokens_BC: Tensor, vocab: int) -> Tensor:
+    """counts_BW of each id, int64, with more tokens, PAD among them; widened to `vocab` columns. PAD counts as 0."""
+    wider_BW = torch.nn.functional.pad(counts_BW, (0, max(0, vocab - counts_BW.shape[1]))).clamp_min(0)
+    return wider_BW.scatter_add(1, tokens_BC.clamp_min(0), (tokens_BC != PAD).long())
+
+
+def on_counts(
+    logits_BMV: Tensor, counts_BW: Tensor, draft: Draft, penalised: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """penalised(logits, counts) of every entry: how often each id was said before the draft (`tallied`), to which each
+    row's own path adds. O(M (V + N^2)) a request."""
+    vocab = logits_BMV.shape[-1]
+    counts_BV = torch.nn.functional.pad(counts_BW, (0, vocab - counts_BW.shape[1])).clamp_min(0).to(logits_BMV)
+    parents_BN = chain_parents(draft.tokens_BN) if draft.parents_BN is None else draft.parents_BN
+    real_BN = (draft.tokens_BN != PAD) & (draft.tokens_BN < vocab)  # ids of riders lie behind the vocabulary
+    ids_BN = draft.tokens_BN.where(real_BN, 0)
+    same_BNN = (ids_BN[..., None] == ids_BN[:, None]) & real_BN[..., None]
+    # Nodes of one id get one number, so that it does not matter which of them is written last.
+    own_BMN = ancestry(parents_BN)[..., 1:].to(logits_BMV) @ same_BNN.to(logits_BMV)
+    counts_BMN = counts_BV.gather(1, ids_BN)[:, None] + own_BMN
+    ids_BMN = ids_BN[:, None].expand_as(counts_BMN)
+    of_nodes_BMN = penalised(logits_BMV.gather(-1, ids_BMN), counts_BMN)
+    return penalised(logits_BMV, counts_BV[:, None]).scatter(-1, ids_BMN, of_nodes_BMN)
+
+
+def threaded(said_BT: Tensor, draft: Draft) -> tuple[Tensor, Tensor, Tensor]:
+    """tokens_BS: what was said, then the draft; before_BS: where the token before each stands, PAD where there is none;
+    ends_BM: where the last token of each row's history stands."""
+    width, device = said_BT.shape[1], said_BT.device
+    last_B1 = (said_BT != PAD).sum(-1, keepdim=True) - 1
+    parents_BN = chain_parents(draft.tokens_BN) if draft.parents_BN is None else draft.parents_BN
+    above_BN = torch.where(parents_BN == PAD, last_B1, width + parents_BN)
+    line_BT = torch.arange(-1, width - 1, device=device).expand_as(said_BT)
+    nodes_BN = torch.arange(width, width + parents_BN.shape[1], device=device).expand_as(parents_BN)
+    tokens_BS = torch.cat([said_BT, draft.tokens_BN], 1)
+    return tokens_BS, torch.cat([line_BT, above_BN], 1), torch.cat([last_B1, nodes_BN], 1)
+
+
+def tails(said_BT: Tensor, draft: Draft, width: int) -> Tensor:
+    """tails_BMW: the last `width` tokens of each row's history, newest first, PAD behind its beginning."""
+    tokens_BS, before_BS, at_BM = threaded(said_BT, draft)
+    found = [said_BT.new_empty(*at_BM.shape, 0)]
+    for _ in range(width):
+        real_BM, at_BM = at_BM != PAD, at_BM.clamp_min(0)
+        found.append(tokens_BS.gather(1, at_BM).where(real_BM, PAD)[..., None])
+        at_BM = before_BS.gather(1, at_BM).where(real_BM, PAD)
+    return torch.cat(found, -1)
+
+
+def echoes(
+    said_BT: Tensor, draft: Draft, width: int, vocab: int, breakers: tuple[int, ...] = ()
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Where the last tokens of a row's history were said before: request_K, row_K, and token_K, which followed there;
+    alike_K: how many tokens before it are the row's last ones, from 1 to `width` (0 at width 0, where all that was said
+    counts); back_K: how far it stands in front of the row's next token. Breakers are like nothing.
+
+    One pass of O(M T) comparisons a request; the rest costs what is alike.
+    """
+    tokens_BS, before_BS, ends_BM = threaded(said_BT, draft)
+    sees_BMM = ancestry(chain_parents(draft.tokens_BN) if draft.parents_BN is None else draft.parents_BN)
+    like_BS = tokens_BS.masked_fill(torch.isin(tokens_BS, tokens_BS.new_tensor(breakers)), PAD)
+    real_BS = (tokens_BS != PAD) & (tokens_BS < vocab)
+    if width:
+        prior_BS = like_BS.gather(1, before_BS.clamp_min(0)).where(before_BS != PAD, PAD)
+        # What is below PAD is like nothing, an absent last token neither.
+        prior_BS = prior_BS.where(real_BS & (prior_BS != PAD), PAD - 1)
+        said_BMS = prior_BS[:, None] == like_BS.gather(1, ends_BM.clamp_min(0))[..., None]
+    else:
+        said_BMS = real_BS[:, None].repeat(1, ends_BM.shape[1], 1)
+    said_BMS[..., said_BT.shape[1] :] &= sees_BMM[..., 1:]
+    request_K, row_K, at_K = said_BMS.nonzero(as_tuple=True)  # sync: what is alike is rare
+    alike_K = torch.full_like(at_K, min(width, 1))
+
+    left_K = torch.arange(len(at_K), device=at_K.device)
+    then_K, now_K = before_BS[request_K, at_K], ends_BM[request_K, row_K]
+    for _ in range(1, width):
+        then_K, now_K = before_BS[request_K[left_K], then_K], before_BS[request_K[left_K], now_K]
+        one_K, other_K = like_BS[request_K[left_K], then_K], like_BS[request_K[left_K], now_K]
+        same_K = (then_K != PAD) & (one_K == other_K) & (one_K != PAD)
+        left_K, then_K, now_K = left_K[same_K], then_K[same_K], now_K[same_K]
+        if not len(left_K):
+            break
+        alike_K[left_K] += 1
+
+    depth_BN = sees_BMM[:, 1:].sum(-1) - 1
+    line_BT = torch.arange(said_BT.shape[1], device=said_BT.device).expand_as(said_BT)
+    place_BS = torch.cat([line_BT, ends_BM[:, :1] + depth_BN], 1)
+    back_K = place_BS[request_K, ends_BM[request_K, row_K]] + 1 - place_BS[request_K, at_K]
+    return request_K, row_K, tokens_BS[request_K, at_K], alike_K, back_K
+
+
+def forbidden(logits_BMV: Tensor, request_K: Tensor, row_K: Tensor, token_K: Tensor) -> Tensor:
+    """-inf at some tokens; a row of which nothing would be left stays as it was."""
+    if not len(token_K):
+        return logits_BMV
+    none = logits_BMV.new_tensor(-torch.inf)
+    rest_BMV = logits_BMV.index_put((request_K, row_K, token_K), none)
+    return torch.where(rest_BMV.amax(-1, keepdim=True) > -torch.inf, rest_BMV, logits_BMV)

@@ -273,6 +273,15 @@ class Constraint(Protocol[State]):
         ...
 
 
+@runtime_checkable
+class Forces(Protocol):
+    """A constraint that can say where one token alone may come. Optional; text never depends on it."""
+
+    def forced(self, state: Any, depth: int) -> Tensor:
+        """tokens_BN: what must follow the root, at most `depth` of it; PAD behind."""
+        ...
+
+
 class Decoder(Protocol[State]):
     """One way of turning a model into tokens. `decoders.generate` turns the crank."""
 

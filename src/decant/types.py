@@ -207,11 +207,16 @@ class Step:
     tokens_BC:    ids, PAD where nothing happened.
     positions_BC: output positions, counted from 0 at the first generated token; PAD beside PAD.
     drafted_BC:   true where the token had been guessed.
+    logp_BC:      log-probability of each token, in nats, 0 beside PAD; None where it was not asked for.
+    top_BCK:      the likeliest ids in its place, best first, and top_logp_BCK theirs; None likewise.
     """
 
     tokens_BC: Tensor
     positions_BC: Tensor
     drafted_BC: Tensor
+    logp_BC: Tensor | None = None
+    top_BCK: Tensor | None = None
+    top_logp_BCK: Tensor | None = None
 
 
 @final

@@ -7,10 +7,13 @@ from decant.apps.opening import Opening
 from decant.apps.prompts import read
 from decant.apps.sampling import Sampling
 from decant.apps.session import Batching, Limits, open_session
-from decant.errors import BadInput, UnknownMethod
+from decant.constraints.grammar import Choice
+from decant.errors import BadInput, IncompatibleParts, UnknownMethod
 from decant.models.load import load
 from decant.models.loaded import Loaded
 from decant.models.rows import RowClass
+from decant.samplers.temperature import temperature
+from decant.samplers.top_k import top_k
 from tests.models.families import build
 
 PROMPT = "Take 1, then add 2."
@@ -78,6 +81,53 @@ def test_texts_do_not_depend_on_the_batch(pair, method):
         together = generate(target, asked, batch=batch, **given)
         for one, other in zip(alone, together, strict=True):
             assert (other.text, other.tokens, other.reason) == (one.text, one.tokens, one.reason)
+
+
+@pytest.mark.parametrize("processed", [False, True])
+def test_log_probabilities_are_plain_decodings(pair, processed):
+    """Bit by bit in exact mode, whatever guesses and however many requests run together; else up to rounding."""
+    target, draft = pair
+    given = {
+        "logprobs": 3, "processed_logprobs": processed, "temperature": 0.8, "top_k": 20, "max_tokens": 10, "seed": 3,
+        "repetition_penalty": 1.1,
+    }  # fmt: skip
+    want = generate(target, MANY[:2], method="plain", **given)
+    assert all(len(said.logprobs) == len(said.tokens) for said in want)
+    assert all(len(one.top) == 3 and one.logp <= one.top[0][1] for said in want for one in said.logprobs)
+    for method in ("draft-model", "token-recycling"):
+        found = generate(target, MANY[:2], draft=draft, method=method, batch=1, **given)
+        assert any(any(said.drafted) for said in found)
+        assert [said.logprobs for said in found] == [said.logprobs for said in want]
+    loose = generate(target.exactly(False), MANY[0], draft=draft, method="draft-model", **given)
+    if loose.tokens == want[0].tokens:
+        logps = [[one.logp for one in said.logprobs] for said in (loose, want[0])]
+        assert logps[0] == pytest.approx(logps[1], abs=1e-4)
+
+
+def test_none_are_told_unless_asked(target):
+    assert generate(target, PROMPT, max_tokens=4).logprobs is None
+    assert [one.top for one in generate(target, PROMPT, max_tokens=4, logprobs=0).logprobs] == [()] * 4
+    flow = stream(target, PROMPT, max_tokens=4, logprobs=1)
+    assert len(list(flow)) > 0
+    assert len(flow.completion.logprobs) == 4
+
+
+@pytest.mark.parametrize("method", ["plain", "prompt-lookup", "token-recycling"])
+def test_a_sampler_of_warps_and_settings_of_every_kind(target, method):
+    exactly, given = target.exactly(True), {"max_tokens": 16, "seed": 1}
+    drawn = generate(exactly, PROMPT, method=method, sampler=[temperature(0.9), top_k(8)], **given)
+    assert drawn.tokens == generate(exactly, PROMPT, method="plain", temperature=0.9, top_k=8, **given).tokens
+    settings = {"no_repeat_ngram_size": 1, "mirostat": 2, "mirostat_tau": 4.0, "bad_words": ["Take"]}
+    once = generate(exactly, PROMPT, method=method, **settings, **given)
+    assert once.tokens == generate(exactly, PROMPT, method="plain", **settings, **given).tokens
+    assert len(set(once.tokens)) == len(once.tokens)
+
+
+@pytest.mark.parametrize("method", ["plain", "token-recycling"])
+def test_a_constraint_may_be_described(target, method):
+    pytest.importorskip("llguidance")
+    said = generate(target, PROMPT, method=method, constraint=Choice(["Take 7", "add"]), max_tokens=12)
+    assert (said.text in {"Take 7", "add"}, said.reason) == (True, "stop")
 
 
 def test_steps_are_those_that_a_request_took_part_in(target):
@@ -178,11 +228,22 @@ def test_a_loaded_transformers_model_needs_a_tokenizer_for_text():
         ({"cache_mb": 0}, BadInput, "cache_mb is more than 0, got 0; leave it out for no limit"),
         ({"cache_mb": float("nan")}, BadInput, "cache_mb is more than 0, got nan"),
         ({"method": "draft-model"}, BadInput, "names none; give one with --draft"),
+        ({"logprobs": -1}, BadInput, r"logprobs is 0 \(the chosen token alone\) or more, got -1"),
+        ({"logprobs": 10**6}, BadInput, "logprobs 1000000 are more than there are tokens; the model knows"),
+        ({"processed_logprobs": True}, BadInput, "logprobs how many; give both or neither"),
+        ({"mirostat": 2, "top_p": 0.9}, BadInput, "leave out top_p"),
+        ({"sampler": [], "temperature": 1.0}, BadInput, "sampler stands in place of temperature"),
+        ({"constraint": Choice(["a.b"]), "stop": "."}, BadInput, "the stop string '.' cuts the choice 'a.b'"),
     ],
 )
 def test_what_is_wrong_is_said(draft, settings, kind, message):
     with pytest.raises(kind, match=message):
         generate(draft, PROMPT, **settings)
+
+
+def test_a_loop_of_its_own_tells_no_log_probabilities(target, draft):
+    with pytest.raises(IncompatibleParts, match="bild decodes in a loop of its own, which tells no log-probabilities"):
+        generate(target, PROMPT, draft=draft, method="bild", logprobs=1)
 
 
 @pytest.mark.parametrize(

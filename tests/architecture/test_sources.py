@@ -15,6 +15,7 @@ SOURCES = [
 ]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SOURCE_LINE = re.compile(r"^Source: .+", re.MULTILINE)
+USUAL = {"dry_base"}  # options that users know by these names
 FORBIDDEN = re.compile("utils|helpers|common|misc|base|manager|handler|handle|process|info|obj|tmp|data")
 LONGEST = 300
 
@@ -48,7 +49,9 @@ def named(tree: ast.Module) -> set[str]:
 def shrugs(names: set[str]) -> list[str]:
     """The names that say nothing: a forbidden word anywhere in them, or a function called do_this."""
     return sorted(
-        name for name in names if any(map(FORBIDDEN.fullmatch, words(name))) or name.lstrip("_").startswith("do_")
+        name
+        for name in names - USUAL
+        if any(map(FORBIDDEN.fullmatch, words(name))) or name.lstrip("_").startswith("do_")
     )
 
 

@@ -5,6 +5,14 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from decant.constraints.bad_words import BadWords
+from decant.constraints.dry import DRY
+from decant.constraints.frequency_penalty import FrequencyPenalty
+from decant.constraints.logit_bias import LogitBias
+from decant.constraints.mirostat import Mirostat
+from decant.constraints.no_repeat_ngram import NoRepeatNGram
+from decant.constraints.presence_penalty import PresencePenalty
+from decant.constraints.repetition_penalty import RepetitionPenalty
 from decant.constraints.several import Several
 from decant.constraints.unconstrained import Unconstrained
 from decant.numerics import append, chain_parents
@@ -47,7 +55,23 @@ class NoEcho:
         return state if self.mistake == "forgets what was committed" else append(state, verdict.tokens_BC)
 
 
-CONSTRAINTS = [Unconstrained(), NoEcho(), Several((NoEcho(), Unconstrained()))]
+CONSTRAINTS = [
+    Unconstrained(),
+    NoEcho(),
+    Several((NoEcho(), Unconstrained())),
+    RepetitionPenalty(1.5),
+    PresencePenalty(),
+    FrequencyPenalty(),
+    DRY(allowed_length=1),
+    DRY(1.0, 2.0, 1, breakers=(2,), window=3),
+    NoRepeatNGram(1),
+    NoRepeatNGram(2),
+    LogitBias(((1, 3.0), (0, -100.0))),
+    BadWords(((0, 1), (2,))),
+    Several((RepetitionPenalty(), BadWords(((3, 0),)), NoRepeatNGram(2))),
+    Mirostat(1.3, 0.7),
+    Mirostat(1.3, 0.7, version=1, heat=0.8),
+]
 MISTAKES = [
     "forgets the path",
     "takes a tree for a chain",

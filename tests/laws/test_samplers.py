@@ -4,11 +4,17 @@ import pytest
 import torch
 
 from decant.samplers.chain import chain
+from decant.samplers.epsilon import epsilon
+from decant.samplers.eta import eta
 from decant.samplers.greedy import greedy
 from decant.samplers.min_p import min_p
 from decant.samplers.temperature import temperature
+from decant.samplers.top_h import top_h
 from decant.samplers.top_k import top_k
+from decant.samplers.top_n_sigma import top_n_sigma
 from decant.samplers.top_p import top_p
+from decant.samplers.typical import typical
+from decant.samplers.xtc import xtc
 from decant.testing.laws import check_warp
 
 WARPS = {
@@ -23,6 +29,19 @@ WARPS = {
     "top_p 1e-9": top_p(1e-9),
     "min_p 0.1": min_p(0.1),
     "min_p 1": min_p(1.0),
+    "top_h 0.4": top_h(0.4),
+    "top_h 1": top_h(1.0),
+    "top_h 0.4, shipped": top_h(0.4, shipped_top=4),
+    "typical 0.3": typical(0.3),
+    "typical 0.95": typical(0.95),
+    "eta 0.1": eta(0.1),
+    "eta 0.999999": eta(0.999999),
+    "epsilon 0.1": epsilon(0.1),
+    "epsilon 0.9": epsilon(0.9),
+    "top_n_sigma 1": top_n_sigma(1.0),
+    "top_n_sigma 1e-9": top_n_sigma(1e-9),
+    "xtc 0.5 0.1": xtc(0.5, 0.1),
+    "xtc 1 0.05": xtc(1.0, 0.05),
     "chain": chain(temperature(0.7), top_k(5), top_p(0.9), min_p(0.05)),
     "empty chain": chain(),
 }

@@ -1,17 +1,23 @@
 """The verb `generate` as functions: `generate` for whole texts, `stream` for text as it comes."""
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, TypedDict, Unpack, final, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TypedDict, Unpack, final, overload
 
 from decant.apps.catalog import check
+from decant.apps.choosing import refuse_stops
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, chat_prompt, encode, text_prompt
 from decant.apps.sampling import Sampling
 from decant.apps.session import PREFIX_MB, Batching, Completion, Limits, Model, Run, open_session
+from decant.constraints.grammar import Description
+from decant.decoders.saying import wanted
+from decant.protocols import Constraint, Warp
 
 Messages = list[dict[str, str]]
 Several = list[str] | list[Messages] | list[str | Messages]
 Exact = Literal["auto", "on", "off"]
+Choosing = Constraint[Any] | Description
+"""What may come next; or a description of it, such as `Json(schema)`, for the target's tokenizer."""
 
 
 @final
@@ -30,7 +36,31 @@ class Stream:
         return self._run.completion(0)
 
 
-class Settings(TypedDict, total=False):
+class More(TypedDict, total=False):
+    """Settings of the sampler beside the four that everybody knows; as in `sampling.Sampling`."""
+
+    typical_p: float | None
+    eta_cutoff: float | None
+    epsilon_cutoff: float | None
+    top_h: float | None
+    top_n_sigma: float | None
+    xtc_probability: float | None
+    xtc_threshold: float | None
+    repetition_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    no_repeat_ngram_size: int | None
+    dry_multiplier: float | None
+    dry_base: float | None
+    dry_allowed_length: int | None
+    mirostat: int | None
+    mirostat_tau: float | None
+    mirostat_eta: float | None
+    logit_bias: Mapping[int, float] | None
+    bad_words: Sequence[str | Sequence[int]] | None
+
+
+class Settings(More, total=False):
     """The keywords of `generate`, for the type checker."""
 
     draft: Model | None
@@ -42,6 +72,10 @@ class Settings(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     min_p: float | None
+    sampler: Sequence[Warp] | None
+    constraint: Choosing | None
+    logprobs: int | None
+    processed_logprobs: bool
     seed: int
     stop: str | Sequence[str]
     dtype: str
@@ -72,6 +106,10 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
+    sampler: Sequence[Warp] | None = None,
+    constraint: Choosing | None = None,
+    logprobs: int | None = None,
+    processed_logprobs: bool = False,
     seed: int = 0,
     stop: str | Sequence[str] = (),
     dtype: str = "auto",
@@ -79,12 +117,18 @@ def generate(
     exact: Exact = "auto",
     batch: int = 8,
     cache_mb: float | None = None,
+    **more: Unpack[More],
 ) -> Completion | list[Completion]:
     """Continue a prompt, answer a conversation, or do so for several at once.
 
     model:  a Hub id, a folder, `house:NAME`, or a model that is loaded already.
     prompt: raw text; messages, which go through the chat template; or a list of those, however many.
     method: a row of the catalogue, knobs included; by default draft-model where there is a draft, else prompt-lookup.
+    sampler: warps in place of temperature and the other settings of the sampler, the first acts first.
+    constraint: what may come next, or a description of it: `Json(schema)`, `Regex`, `Lark`, `Choice`.
+    logprobs: log-probabilities of what was said, and of so many likeliest tokens in its place; None: none.
+    processed_logprobs: of the law that is drawn from, behind constraint and sampler; else of the model's own.
+    more:   the other settings of the sampler: `repetition_penalty=1.1`.
     batch:  of a list, how many run at a time; the others join as these end.
     cache_mb: megabytes of keys and values that those that run may need together; by default without limit.
 
@@ -94,12 +138,14 @@ def generate(
     check([] if method is None else [method], verifier, policy)
     several = isinstance(prompt, list | tuple) and not _is_messages(prompt)
     asked = [_prompt(one, f"prompt {at}") for at, one in enumerate(prompt, 1)] if several else [_prompt(prompt)]
-    sampling, opening = Sampling(temperature, top_k, top_p, min_p), Opening(dtype, device, exact)
+    sampling, opening = Sampling(temperature, top_k, top_p, min_p, **more), Opening(dtype, device, exact)
     limits, batching = Limits(max_tokens, _strings(stop)), Batching(batch, cache_mb)
-    prefix_mb = PREFIX_MB if len(asked) > 1 else 0
+    refuse_stops(constraint, limits.stop)
     session = open_session(
-        model, draft, sampling, opening, method=method, verifier=verifier, policy=policy, prefix_mb=prefix_mb
-    )
+        model, draft, sampling, opening, method=method, verifier=verifier, policy=policy,
+        prefix_mb=PREFIX_MB if len(asked) > 1 else 0, warps=sampler, constraint=constraint,
+        logprobs=wanted(logprobs, processed_logprobs),
+    )  # fmt: skip
     if not asked:
         return []
     run = session.run(encode(asked, session.target), seed, limits, batching)
@@ -121,18 +167,27 @@ def stream(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
+    sampler: Sequence[Warp] | None = None,
+    constraint: Choosing | None = None,
+    logprobs: int | None = None,
+    processed_logprobs: bool = False,
     seed: int = 0,
     stop: str | Sequence[str] = (),
     dtype: str = "auto",
     device: str = "auto",
     exact: Exact = "auto",
+    **more: Unpack[More],
 ) -> Stream:
     """`generate` for one prompt, piece by piece: never half a character, never a part of a stop string."""
     check([] if method is None else [method], verifier, policy)
-    sampling, opening = Sampling(temperature, top_k, top_p, min_p), Opening(dtype, device, exact)
+    sampling, opening = Sampling(temperature, top_k, top_p, min_p, **more), Opening(dtype, device, exact)
     limits = Limits(max_tokens, _strings(stop))
+    refuse_stops(constraint, limits.stop)
     asked = _prompt(prompt)
-    session = open_session(model, draft, sampling, opening, method=method, verifier=verifier, policy=policy)
+    session = open_session(
+        model, draft, sampling, opening, method=method, verifier=verifier, policy=policy, warps=sampler,
+        constraint=constraint, logprobs=wanted(logprobs, processed_logprobs),
+    )  # fmt: skip
     return Stream(session.run(encode([asked], session.target), seed, limits))
 
 

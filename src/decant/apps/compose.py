@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -19,36 +20,19 @@ from decant.apps.catalog import (
     knobs_for,
     pick,
 )
+from decant.apps.choosing import warp_of as warp_of  # re-exported
 from decant.apps.knobs import Kinds, Spec, build, knobs_of, split
-from decant.apps.sampling import Sampling
 from decant.apps.wiring import Wiring, wired
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.method import Method, Promise
+from decant.decoders.saying import Logprobs
 from decant.decoders.speculative import Speculative
-from decant.errors import DecantError, IncompatibleParts
+from decant.errors import BadInput, DecantError, IncompatibleParts
 from decant.models.load import Loaded
 from decant.protocols import Constraint, Drafter, Policy, Riders, Verifier, Warp
-from decant.samplers.chain import chain
-from decant.samplers.greedy import greedy
-from decant.samplers.min_p import min_p
-from decant.samplers.temperature import temperature
-from decant.samplers.top_k import top_k
-from decant.samplers.top_p import top_p
 
 UNCONSTRAINED: Final = Unconstrained()
-
-
-def warp_of(sampling: Sampling) -> Warp:
-    """In the order of transformers: temperature, top_k, top_p, min_p. Temperature 0, and none, are greedy."""
-    if not sampling.temperature:
-        return greedy()
-    return chain(
-        *([] if sampling.temperature == 1 else [temperature(sampling.temperature)]),
-        *([top_k(sampling.top_k)] if sampling.top_k else []),
-        *([] if sampling.top_p in (None, 1) else [top_p(sampling.top_p)]),
-        *([min_p(sampling.min_p)] if sampling.min_p else []),
-    )
 
 
 def plain(target: Loaded, warp: Warp, constraint: Constraint[Any] = UNCONSTRAINED) -> Method:
@@ -95,6 +79,20 @@ def compose(
     head = getattr(drafter, "head", None)
     model = head.dressed(target.model) if isinstance(head, Riders) else target.model
     return Method(spec, Speculative(model, drafter, judge, pacing, warp, constraint), promised)
+
+
+def telling(method: Method, wanted: Logprobs | None, vocab: int) -> Method:
+    """The method with log-probabilities in its steps. Raises BadInput, IncompatibleParts for one that tells none."""
+    if wanted is None:
+        return method
+    if wanted.top > vocab:
+        raise BadInput(f"logprobs {wanted.top} are more than there are tokens; the model knows {vocab}")
+    if not isinstance(method.decoder, Autoregressive | Speculative):
+        raise IncompatibleParts(
+            f"{method.name} decodes in a loop of its own, which tells no log-probabilities; leave logprobs out, or "
+            f"take plain or another method of `decant methods` that drafts"
+        )
+    return replace(method, decoder=replace(method.decoder, logprobs=wanted))
 
 
 def applicable(

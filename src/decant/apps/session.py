@@ -1,24 +1,28 @@
 """A target with a method in place, and requests that run through it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Final, final
+from typing import Any, Final, final
 
 from torch.nn import Module
 
-from decant.apps.compose import compose, default_method, warp_of
+from decant.apps.choosing import Chosen, choose
+from decant.apps.compose import compose, default_method, telling
 from decant.apps.opening import Opening
 from decant.apps.sampling import Sampling
 from decant.apps.store import DraftStore
+from decant.constraints.grammar import Description
 from decant.decoders.continuous import Continuous, Request
 from decant.decoders.method import Method
+from decant.decoders.saying import Logprob, Logprobs
 from decant.decoders.speculative import Speculative
 from decant.decoders.stopping import Reason, Stopping
 from decant.decoders.text import TextStream
 from decant.errors import BadInput
 from decant.models.load import Loaded
 from decant.models.prefixes import Prefixes
+from decant.protocols import Constraint, Warp
 
 PREFIX_MB: Final = 256.0  # of prompts that begin alike, where there are several
 
@@ -36,6 +40,7 @@ class Completion:
     drafted: whether each was guessed by a drafter.
     reason:  "stop" at an end token or a stop string, "length" at the number of tokens; None while it runs.
     steps:   target calls that it took part in.
+    logprobs: what was thought of each token; None where it was not asked for.
     """
 
     text: str
@@ -43,6 +48,7 @@ class Completion:
     drafted: list[bool]
     reason: Reason | None
     steps: int
+    logprobs: list[Logprob] | None = None
 
     @property
     def acceptance_length(self) -> float:
@@ -91,6 +97,8 @@ class Session:
 
     sampling: what the method's warp was made from.
     store:    where what the drafter learns is kept after every run; None: nowhere.
+    chosen:   what is done to logits, and where it comes from; None: of a method that was made elsewhere.
+    logprobs: whether completions hold them.
     """
 
     target: Loaded
@@ -98,6 +106,8 @@ class Session:
     method: Method
     sampling: Sampling
     store: DraftStore | None = None
+    chosen: Chosen | None = None
+    logprobs: bool = False
 
     def run(
         self,
@@ -124,24 +134,33 @@ def open_session(
     policy: str | None = None,
     prefix_mb: float = 0.0,
     store: DraftStore | None = None,
+    warps: Sequence[Warp] | None = None,
+    constraint: Constraint[Any] | Description | None = None,
+    logprobs: Logprobs | None = None,
 ) -> Session:
     """Load what is needed and compose; without a `method` the draft model decodes if there is one.
 
     store: what earlier runs taught the drafter, which this one goes on with.
     prefix_mb: megabytes of prompts' beginnings that the target keeps for other prompts; beside `Batching.cache_mb`.
+    warps: in place of the settings of the sampler, the first acts first.
+    constraint: what may come next, or a description of it (`constraints.grammar`).
+    logprobs: which log-probabilities completions hold.
 
     Sampling settings that were not given come from the model's generation_config.json.
     """
     target, helper = opening.pair(model, draft, ["all" if method is None else method])
     if prefix_mb and target.model.prefixes is None:
         target = replace(target, model=replace(target.model, prefixes=Prefixes(prefix_mb)))
-    settled = sampling.settled(target.defaults)
-    chosen = default_method(helper) if method is None else method
-    composed = compose(chosen, target, helper, warp_of(settled), verifier=verifier, policy=policy)
+    chosen = choose(sampling, target, target.defaults, warps=warps, constraint=constraint)
+    composed = compose(
+        default_method(helper) if method is None else method, target, helper, chosen.warp,
+        constraint=chosen.constraint, verifier=verifier, policy=policy,
+    )  # fmt: skip
+    composed = telling(composed, logprobs, target.model.vocab)
     if store is not None and isinstance(composed.decoder, Speculative):
         drafter = store.restored(composed.decoder.drafter, target)
         composed = replace(composed, decoder=replace(composed.decoder, drafter=drafter))
-    return Session(target, helper, composed, settled, store)
+    return Session(target, helper, composed, chosen.sampling, store, chosen, logprobs is not None)
 
 
 @final
@@ -203,7 +222,8 @@ class Run:
     def completion(self, at: int) -> Completion:
         """What one request has said so far."""
         output = self._requests[at].output
-        return Completion(self._texts[at].text, output.tokens, output.drafted, output.reason, self._steps[at])
+        told = output.logprobs if self._session.logprobs else None
+        return Completion(self._texts[at].text, output.tokens, output.drafted, output.reason, self._steps[at], told)
 
     def _fed(self, at: int) -> str:
         """What a step that it took part in adds to a text."""

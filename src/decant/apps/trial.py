@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from decant.apps.catalog import METHODS
-from decant.apps.compose import applicable, plain, warp_of
+from decant.apps.choosing import Chosen, choose
+from decant.apps.compose import applicable, plain
 from decant.apps.knobs import split
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, encode
 from decant.apps.sampling import Sampling
 from decant.bench import run as race
 from decant.bench.keeping import Kept
+from decant.constraints.grammar import Description
 from decant.decoders.method import Method
 from decant.decoders.workload import Workload
 from decant.errors import IncompatibleParts
 from decant.models.load import Loaded
 from decant.models.machine import machine
+from decant.protocols import Constraint
 from decant.prove import run as prove
 
 LOSSY: Final = "it promises neither tokens nor a law; bench says what it loses"
@@ -51,16 +54,22 @@ class Question:
 class Trial:
     """A question with its parts loaded.
 
+    chosen:  what is done to logits, plain decoding's too.
     skipped: (name, reason) of the methods that cannot run here.
     """
 
     question: Question
     target: Loaded
     draft: Loaded | None
-    sampling: Sampling
+    chosen: Chosen
     methods: list[Method]
     skipped: list[tuple[str, str]]
     workload: Workload
+
+    @property
+    def sampling(self) -> Sampling:
+        """The settings, settled."""
+        return self.chosen.sampling
 
     @property
     def exact_target(self) -> Loaded:
@@ -74,7 +83,7 @@ class Trial:
     @property
     def exact_plain(self) -> Method:
         """Plain decoding in exact mode, if it can be had."""
-        return plain(self.exact_target, warp_of(self.sampling))
+        return plain(self.exact_target, self.chosen.warp, self.chosen.constraint)
 
     @property
     def fastest_plain(self) -> Method:
@@ -82,7 +91,7 @@ class Trial:
         exact = self.exact_target
         rows = exact.model.rows
         fastest = exact if rows is not None and rows.cost <= 1 else self.target.exactly(False)
-        return plain(fastest, warp_of(self.sampling))
+        return plain(fastest, self.chosen.warp, self.chosen.constraint)
 
     def paced(self) -> "Trial":
         """Without the methods of which the question's policy, if it names one, says nothing; they join the skipped.
@@ -133,7 +142,7 @@ class Trial:
         lossy = [(one.name, LOSSY) for one in self.methods if everything and one.promise is None]
         return prove(
             self.target,
-            plain(self.target, warp_of(self.sampling)),
+            plain(self.target, self.chosen.warp, self.chosen.constraint),
             [method for method in self.methods if method.name not in dict(lossy)],
             self.workload,
             samples=samples,
@@ -153,19 +162,32 @@ class Trial:
             "draft": None if self.draft is None else self.draft.facts(),
             "verifier": asked.verifier,  # None: each method's own
             "policy": asked.policy,
-            **self.sampling.facts(),
+            **self.chosen.facts(),
         }
 
 
-def prepare(model: Any, question: Question, prompts: list[Prompt], sampling: Sampling, opening: Opening) -> Trial:
-    """Load, encode and compose. Raises what the user can mend before anything is decoded."""
+def prepare(
+    model: Any,
+    question: Question,
+    prompts: list[Prompt],
+    sampling: Sampling,
+    opening: Opening,
+    constraint: Constraint[Any] | Description | None = None,
+) -> Trial:
+    """Load, encode and compose. Raises what the user can mend before anything is decoded.
+
+    constraint: what may come next, or a description of it (`constraints.grammar`).
+
+    Of the model's generation_config.json its penalties count, as in `generate`; temperature and cuts are the caller's.
+    """
     names = [question.methods] if isinstance(question.methods, str) else question.methods
     target, draft = opening.pair(model, question.draft, names)
     ids = encode(prompts, target, question.max_tokens)
-    settled = sampling.settled({})
+    chosen = choose(sampling, target, {**target.defaults, "do_sample": False}, constraint=constraint)
     methods, skipped = applicable(
-        question.methods, target, draft, warp_of(settled), verifier=question.verifier, policy=question.policy
-    )
+        question.methods, target, draft, chosen.warp,
+        constraint=chosen.constraint, verifier=question.verifier, policy=question.policy,
+    )  # fmt: skip
     device = target.model.network.device
     workload = Workload(ids, question.max_tokens, question.batch, question.seed, target.ends, device)
-    return Trial(question, target, draft, settled, methods, skipped, workload)
+    return Trial(question, target, draft, chosen, methods, skipped, workload)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, final
 
 from decant.apps.catalog import DRAFTERS, NEEDS_DRAFT, NEEDS_LAYERS, Recipe, pick
+from decant.constraints.unconstrained import Unconstrained
+from decant.decoders.awrs import ByConstraint
 from decant.errors import BadInput, IncompatibleParts
 from decant.models import router as routers
 from decant.models.early_exit import EarlyExits
@@ -59,6 +61,12 @@ class Wiring:
     def constraint(self) -> Constraint[Any]:
         """What may come next."""
         return self.logits_constraint
+
+    def checker(self) -> ByConstraint:
+        """What may come next, asked a token at a time. Raises BadInput where everything may."""
+        if self.logits_constraint == Unconstrained():
+            raise BadInput(f"{self.recipe.name} obeys a constraint and none was given; give one, or take plain")
+        return ByConstraint(self.logits_constraint, self.host.model.vocab)
 
     def coupled(self) -> bool:
         """Whether guesses are drawn with the target's own noise."""

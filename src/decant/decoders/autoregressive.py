@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar, final
 
 import torch
 
+from decant.decoders.saying import Logprobs, told
 from decant.noise import Noise
 from decant.protocols import Constraint, LanguageModel, Warp
 from decant.types import Draft, Step, Verdict
@@ -26,11 +27,12 @@ class AutoregressiveState(Generic[C]):
 @final
 @dataclass(frozen=True, slots=True)
 class Autoregressive(Generic[C]):
-    """Score the root, draw one token, commit it."""
+    """Score the root, draw one token, commit it. logprobs: what its steps tell beside tokens; None: nothing."""
 
     target: LanguageModel[C]
     warp: Warp
     constraint: Constraint[Any]
+    logprobs: Logprobs | None = None
 
     def start(self, prompt_BT: torch.Tensor, noise: Noise) -> AutoregressiveState[C]:
         """Prefill; prompt_BT is right-padded with PAD."""
@@ -50,7 +52,7 @@ class Autoregressive(Generic[C]):
             context=self.target.commit(state.context, verdict),
             constraint=self.constraint.observe(state.constraint, verdict, scores),
             noise=state.noise.advance(verdict.committed_B),
-        ), step
+        ), told(self.logprobs, step, verdict, scores.logits_BMV, logits_B1V, self.warp)
 
     def prepare(self, prompt_1T: torch.Tensor) -> bool:
         """Read one more chunk; whether `start` has at most a chunk left."""

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, final
 import torch
 
 from decant.decoders.generate import Output, right_pad
+from decant.decoders.saying import rows_of
 from decant.decoders.stopping import Stopping
 from decant.errors import BadInput
 from decant.noise import Noise
@@ -89,10 +90,9 @@ class Continuous(Generic[S]):
         if not self.running:
             return []
         self._state, step = self.decoder.step(self._state)
-        rows = zip(step.tokens_BC.tolist(), step.drafted_BC.tolist(), strict=True)  # sync: may a text end?
         served = self.running
-        for request, (tokens, drafted) in zip(served, rows, strict=True):
-            request.output.extend(tokens, drafted, request.stopping)
+        for request, said in zip(served, rows_of(step), strict=True):
+            request.output.extend(*said, request.stopping)
         self._keep([request for request in served if request.output.reason is None])
         return served
 

@@ -1,12 +1,13 @@
 """The crank: turn any decoder until every request has ended."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from decant.decoders.saying import Logprob, rows_of
 from decant.decoders.stopping import Reason, Stopping
 from decant.noise import Noise
 from decant.protocols import Decoder, State
@@ -21,19 +22,22 @@ class Output:
     tokens:  output ids, an end token included.
     drafted: whether each was guessed by a drafter.
     reason:  why it ended; None while it runs.
+    logprobs: what was thought of each, where the decoder was asked; else empty.
     """
 
     tokens: list[int]
     drafted: list[bool]
     reason: Reason | None = None
+    logprobs: list[Logprob] = field(default_factory=list)
 
-    def extend(self, tokens: list[int], drafted: list[bool], stopping: Stopping) -> None:
+    def extend(self, tokens: list[int], drafted: list[bool], logprobs: list[Logprob], stopping: Stopping) -> None:
         """What a step gave; left-to-right decoders only: what is not PAD is appended."""
         seen = len(self.tokens)
         self.tokens += [token for token in tokens if token != PAD]
         self.drafted += drafted[: len(self.tokens) - seen]
         self.tokens, self.reason = stopping.cut(self.tokens, seen)
         self.drafted = self.drafted[: len(self.tokens)]
+        self.logprobs = (self.logprobs + logprobs)[: len(self.tokens)]
 
 
 @final
@@ -60,9 +64,8 @@ def stream(decoder: Decoder[State], prompt_BT: Tensor, noise: Noise, stopping: l
         with torch.inference_mode():
             state, step = decoder.step(state)
             steps += 1
-            rows = zip(step.tokens_BC.tolist(), step.drafted_BC.tolist(), strict=True)  # sync: may the text end?
-            for request, (tokens, drafted) in zip(running, rows, strict=True):
-                outputs[request].extend(tokens, drafted, stopping[request])
+            for request, said in zip(running, rows_of(step), strict=True):
+                outputs[request].extend(*said, stopping[request])
         yield Turn(outputs, state, steps)
         still = [row for row, request in enumerate(running) if outputs[request].reason is None]
         if 0 < len(still) < len(running):

@@ -4,15 +4,17 @@ Source: Leviathan et al. 2023, arXiv:2211.17192; trees: Miao et al. 2023, arXiv:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, final
 
 import torch
 from torch import Tensor
 
+from decant.decoders.saying import Logprobs, told
+from decant.drafting.forced import forced
 from decant.errors import IncompatibleParts
 from decant.noise import Noise
-from decant.protocols import Cached, Constraint, Drafter, LanguageModel, Learner, Policy, Verifier, Warp
+from decant.protocols import Cached, Constraint, Drafter, Forces, LanguageModel, Learner, Policy, Verifier, Warp
 from decant.types import PAD, Draft, Step, Taps
 
 C = TypeVar("C")  # the target's context
@@ -35,7 +37,10 @@ class SpeculativeState(Generic[C, D, P]):
 @final
 @dataclass(frozen=True, slots=True)
 class Speculative(Generic[C, D, P]):
-    """A composition of a target, a drafter, a verifier and a policy; none knows the others."""
+    """A composition of a target, a drafter, a verifier and a policy; none knows the others.
+
+    logprobs: what its steps tell beside tokens; None: nothing.
+    """
 
     target: LanguageModel[C]
     drafter: Drafter[D]
@@ -43,6 +48,7 @@ class Speculative(Generic[C, D, P]):
     policy: Policy[P]
     warp: Warp
     constraint: Constraint[Any]
+    logprobs: Logprobs | None = None
 
     def start(self, prompt_BT: Tensor, noise: Noise) -> SpeculativeState[C, D, P]:
         """Prefill; prompt_BT is right-padded with PAD."""
@@ -60,8 +66,7 @@ class Speculative(Generic[C, D, P]):
 
         Raises IncompatibleParts before the first token when these parts can never work together.
         """
-        shape = self.policy.shape(state.pacing)
-        draft = self.drafter.draft(state.drafting, shape, self.warp, state.noise, state.context)
+        draft = self._drafted(state)
         self._refuse_impossible(draft)
         scores = self.target.score(state.context, draft)
         logits_BMV = self.constraint.adjust(state.constraint, draft, scores.logits_BMV.float())
@@ -70,13 +75,14 @@ class Speculative(Generic[C, D, P]):
 
         slots_C = torch.arange(verdict.tokens_BC.shape[1], device=verdict.tokens_BC.device)
         positions_BC = (state.noise.root_B[:, None] + slots_C).where(verdict.tokens_BC != PAD, PAD)
+        step = Step(verdict.tokens_BC, positions_BC, verdict.nodes_BC != PAD)
         return SpeculativeState(
             context=self.target.commit(state.context, verdict),
             drafting=self.drafter.observe(state.drafting, draft, verdict, scores),
             pacing=self.policy.observe(state.pacing, draft.guesses, verdict, scores),
             constraint=self.constraint.observe(state.constraint, verdict, scores),
             noise=state.noise.advance(verdict.committed_B),
-        ), Step(verdict.tokens_BC, positions_BC, verdict.nodes_BC != PAD)
+        ), told(self.logprobs, step, verdict, scores.logits_BMV, logits_BMV, self.warp)
 
     def prepare(self, prompt_1T: Tensor) -> bool:
         """Read one more chunk with the target, which is the dear one; whether `start` has at most a chunk left."""
@@ -91,8 +97,17 @@ class Speculative(Generic[C, D, P]):
         """This decoder, whose drafter starts from what it learnt in `state`, if it is one that learns."""
         if not isinstance(self.drafter, Learner):
             return self
-        drafter = self.drafter.warmed(state.drafting)
-        return Speculative(self.target, drafter, self.verifier, self.policy, self.warp, self.constraint)
+        return replace(self, drafter=self.drafter.warmed(state.drafting))
+
+    def _drafted(self, state: SpeculativeState[C, D, P]) -> Draft:
+        """What the drafter guesses; in front of a chain, what the constraint forces."""
+        shape = self.policy.shape(state.pacing)
+        draft = self.drafter.draft(state.drafting, shape, self.warp, state.noise, state.context)
+        plain = not draft.branches and draft.probe_BN is None and "fixed" in self.verifier.accepts
+        if not (plain and isinstance(self.constraint, Forces)):
+            return draft
+        depth = shape.depth if shape.budget is None else min(shape.depth, shape.budget)
+        return forced(draft, self.constraint.forced(state.constraint, depth))
 
     @property
     def _taps(self) -> Taps:

@@ -257,7 +257,10 @@ def ends_of(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None)
 
 
 def _defaults(network: PreTrainedModel) -> dict[str, Any]:
-    names = ("do_sample", "temperature", "top_k", "top_p", "min_p")
+    names = (
+        *("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "eta_cutoff", "epsilon_cutoff", "top_h"),
+        *("repetition_penalty", "no_repeat_ngram_size", "bad_words_ids"),
+    )
     said = network.generation_config.to_diff_dict() if network.generation_config else {}
     return {name: said[name] for name in names if said.get(name) is not None}
 

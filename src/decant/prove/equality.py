@@ -12,6 +12,7 @@ from decant.decoders.method import Method
 from decant.decoders.parting import explain
 from decant.decoders.speculative import Speculative
 from decant.decoders.workload import Workload
+from decant.errors import DecantError
 from decant.protocols import AnyDecoder
 from decant.prove.faults import Astray, OneTooMany, Tally, with_verifier
 
@@ -83,11 +84,15 @@ def planted(
             break
         tally, causes = Tally(), []
         faulty = with_verifier(decoder, OneTooMany(decoder.verifier, tally), drafter)
-        for prompt, tokens in _outputs(faulty, few, lambda text, _: watch(text, 0), f"planted fault, drafter: {whose}"):
-            parting = explain(plain, workload, prompt, expected[prompt], tokens)
-            causes.append("none" if parting is None else parting.cause)
-            if "unexplained" in causes:
-                break
+        told = f"planted fault, drafter: {whose}"
+        try:
+            for prompt, tokens in _outputs(faulty, few, lambda text, _: watch(text, 0), told):
+                parting = explain(plain, workload, prompt, expected[prompt], tokens)
+                causes.append("none" if parting is None else parting.cause)
+                if "unexplained" in causes:
+                    break
+        except DecantError:  # a constraint was told of a token that it forbids
+            causes.append("unexplained")
         fault = {"what": FAULT, "drafter": whose, "prompts": len(causes), "acted": tally.count, "causes": causes}
         if "unexplained" in causes:
             return True, fault

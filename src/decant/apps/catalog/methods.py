@@ -213,9 +213,53 @@ METHODS: Final = table(
         needs=NEEDS_DRAFT,
     ),
     Recipe(
+        "awrs",
+        "a constraint's tokens from few questions, and what mass of texts it allows",
+        "Lipkin et al. 2025, arXiv:2504.05410",
+        decoder="awrs",
+        needs="a constraint",
+    ),
+    Recipe(
+        "smc",
+        "texts side by side, copied and dropped by weight: the law of whole texts that a constraint allows",
+        "Lew et al. 2023, arXiv:2306.03081; Lipkin et al. 2025, arXiv:2504.05410",
+        decoder="smc",
+        needs="a constraint",
+    ),
+    Recipe(
         "superposed",
         "several drafts at one pass a token, fed with a mixture of their last tokens",
         "Shen et al. 2024, arXiv:2405.18400",
         decoder="superposed",
+    ),
+    Recipe(
+        "beam",
+        "the likeliest of many texts, the best few of which are kept at every token",
+        "Kasai et al. 2022, arXiv:2204.05424",
+        decoder="beam",
+    ),
+    Recipe(
+        "diverse-beam",
+        "beam search in groups, each put off what those before it chose",
+        "Vijayakumar et al. 2016, arXiv:1610.02424",
+        decoder="diverse-beam",
+    ),
+    Recipe(
+        "contrastive-search",
+        "of the likeliest tokens one whose state resembles none before it",
+        "Su et al. 2022, arXiv:2202.06417; Su and Collier 2022, arXiv:2210.14140",
+        decoder="contrastive-search",
+    ),
+    Recipe(
+        "momentum",
+        "greedy, against a resistance that grows with the run that a token would repeat",
+        "Lan et al. 2022, arXiv:2212.02175",
+        decoder="momentum",
+    ),
+    Recipe(
+        "adadec",
+        "greedy while the target is sure; else the best few tokens are reranked by looking ahead",
+        "He et al. 2025, arXiv:2506.08980",
+        decoder="adadec",
     ),
 )

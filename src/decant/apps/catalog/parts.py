@@ -160,9 +160,53 @@ DECODERS: Final = table(
         needs=NEEDS_DRAFT,
     ),
     Part(
+        "awrs",
+        "a constraint's tokens from few questions, and what mass of texts it allows",
+        "decoders.awrs:AWRS",
+        "Lipkin et al. 2025, arXiv:2504.05410",
+        needs="a constraint",
+    ),
+    Part(
+        "smc",
+        "texts side by side, copied and dropped by weight: the law of whole texts that a constraint allows",
+        "decoders.smc:SMC",
+        "Lew et al. 2023, arXiv:2306.03081; Lipkin et al. 2025, arXiv:2504.05410",
+        needs="a constraint",
+    ),
+    Part(
         "superposed",
         "several drafts at one pass a token, fed with a mixture of their last tokens",
         "decoders.superposed:Superposed",
         "Shen et al. 2024, arXiv:2405.18400",
+    ),
+    Part(
+        "beam",
+        "the likeliest of many texts, the best few of which are kept at every token",
+        "decoders.beam:Beam",
+        "Kasai et al. 2022, arXiv:2204.05424",
+    ),
+    Part(
+        "diverse-beam",
+        "beam search in groups, each put off what those before it chose",
+        "decoders.diverse_beam:DiverseBeam",
+        "Vijayakumar et al. 2016, arXiv:1610.02424",
+    ),
+    Part(
+        "contrastive-search",
+        "of the likeliest tokens one whose state resembles none before it",
+        "decoders.contrastive_search:ContrastiveSearch",
+        "Su et al. 2022, arXiv:2202.06417; Su and Collier 2022, arXiv:2210.14140",
+    ),
+    Part(
+        "momentum",
+        "greedy, against a resistance that grows with the run that a token would repeat",
+        "decoders.momentum:Momentum",
+        "Lan et al. 2022, arXiv:2212.02175",
+    ),
+    Part(
+        "adadec",
+        "greedy while the target is sure; else the best few tokens are reranked by looking ahead",
+        "decoders.adadec:AdaDec",
+        "He et al. 2025, arXiv:2506.08980",
     ),
 )

@@ -17,6 +17,7 @@ from decant.apps.cli.export import export
 from decant.apps.cli.generate import generate
 from decant.apps.cli.methods import methods
 from decant.apps.cli.prove import prove
+from decant.apps.cli.samples import samples
 
 app = typer.Typer(
     name="decant", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
@@ -38,7 +39,7 @@ def root(
     """Distil a model you have, decode it faster, prove that nothing was lost."""
 
 
-for verb in (generate, bench, prove, distill, datastore, export, demo, methods, env):
+for verb in (generate, samples, bench, prove, distill, datastore, export, demo, methods, env):
     app.command()(verb)
 
 

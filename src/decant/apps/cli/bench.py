@@ -9,6 +9,7 @@ from decant.apps.catalog import check
 from decant.apps.cli import options
 from decant.apps.cli.bound import drafts_asked
 from decant.apps.cli.bound import measure as bound
+from decant.apps.cli.choosing import FLAGS, Flags, choosing
 from decant.apps.cli.costs import asked_of, measure
 from decant.apps.cli.exits import INTERRUPTED, say, sentences
 from decant.apps.cli.output import check_writable, note, write_json
@@ -16,15 +17,15 @@ from decant.apps.cli.progress import progress
 from decant.apps.cli.reports import show_race
 from decant.apps.cli.start import listed, quieten, use_threads
 from decant.apps.prompts import default_source, read
-from decant.apps.sampling import Sampling
 
 RACE: Final = (
-    *("draft", "prompts", "methods", "max_tokens", "temperature", "top_k", "top_p", "min_p", "batch", "limit"),
+    *("draft", "prompts", "methods", "max_tokens", "temperature", *FLAGS, "batch", "limit"),
     *("resume", "seed", "verifier", "policy", "widen_draft", "acceptance_bound", "drafts"),
 )
 
 
 @sentences()
+@choosing
 def bench(
     ctx: typer.Context,
     model: options.Model,
@@ -33,9 +34,7 @@ def bench(
     methods: options.Methods = "all",
     max_tokens: options.MaxTokens = 128,
     temperature: options.Measured = 0.0,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    min_p: options.MinP = None,
+    flags: Flags = Flags(),  # noqa: B008  (frozen)
     batch: options.Batch = 1,
     repeat: options.Repeat = 5,
     limit: options.Limit = None,
@@ -78,20 +77,23 @@ def bench(
     guesses = drafts_asked(acceptance_bound, drafts, temperature)
     names = ["draft-model"] if guesses else listed(methods)
     check([] if names == "all" else names, verifier, policy)
-    sampling = Sampling(temperature, top_k, top_p, min_p)
+    sampling = flags.sampling(temperature)
     source = prompts or default_source(model)
     asked = read(source, limit)
     quieten(model, quiet)
     use_threads(threads)
 
+    from decant.apps.choosing import refuse_history
     from decant.apps.opening import Opening
     from decant.apps.trial import Question, prepare
 
     question = Question(names, source, draft, verifier, policy, max_tokens, batch, seed)
     opening = Opening(*loading)
+    constraint = flags.constraint()
     note(f"loading {model}", quiet)
-    trial = prepare(model, question, asked, sampling, opening)
+    trial = prepare(model, question, asked, sampling, opening, constraint)
     if guesses:
+        refuse_history(trial.chosen)
         bound(trial, guesses, quiet, json)
         return
     report: dict[str, Any] = {}

@@ -1,6 +1,7 @@
 """What `decant generate` tells of its requests: lines as they end, statistics, a report."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -48,7 +49,7 @@ def facts(session: "Session", settings: Mapping[str, Any]) -> dict[str, Any]:
         "machine": machine(),
         "model": session.target.facts(),
         "draft": None if session.draft is None else session.draft.facts(),
-        "settings": {"method": session.method.name, **session.sampling.facts(), **settings},
+        "settings": {"method": session.method.name, **(session.chosen or session.sampling).facts(), **settings},
         "promise": session.method.promise,
     }
 
@@ -63,6 +64,7 @@ def details(said: "Completion", prompt_tokens: int) -> dict[str, Any]:
         "reason": said.reason,
         "target_calls": said.steps,
         "acceptance_length": said.acceptance_length,
+        **_thought(said),
     }
 
 
@@ -73,8 +75,25 @@ def _line(prompt: int, said: "Completion") -> str:
         "tokens": len(said.tokens),
         "reason": said.reason,
         "acceptance_length": said.acceptance_length,
+        **_thought(said),
     }
     return json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def _thought(said: "Completion") -> dict[str, Any]:
+    """Log-probabilities where they were asked for, in nats; JSON knows no infinite one, which is null."""
+    if said.logprobs is None:
+        return {}
+    return {
+        "logprobs": [
+            {
+                "id": token,
+                "logp": one.logp if math.isfinite(one.logp) else None,
+                "top": [{"id": other, "logp": logp} for other, logp in one.top],
+            }
+            for token, one in zip(said.tokens, said.logprobs, strict=True)
+        ]
+    }
 
 
 def _promise(session: "Session", seed: int) -> str:

@@ -12,7 +12,8 @@ from decant.apps.cli.start import quieten, use_threads
 
 PACKAGES: Final = ("tokenizers", "safetensors", "numpy", "typer", "rich")
 EXTRAS: Final = {
-    "dev": ("pytest", "ruff", "basedpyright", "import-linter", "scipy"),
+    "dev": ("pytest", "ruff", "basedpyright", "import-linter", "scipy", "llguidance", "jsonschema"),
+    "grammar": ("llguidance",),
     "ray": ("ray",),
     "lora": ("peft",),
     "tensorboard": ("tensorboard",),

@@ -9,16 +9,17 @@ import typer
 
 from decant.apps.catalog import check
 from decant.apps.cli import options
+from decant.apps.cli.choosing import Flags, choosing, tell_choice
 from decant.apps.cli.completions import details, facts, summary, tell_lines
 from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, note, write, write_json
 from decant.apps.cli.start import quieten, use_threads
 from decant.apps.prompts import Prompt, encode, read, text_prompt
-from decant.apps.sampling import Sampling
 from decant.errors import BadInput
 
 
 @sentences()
+@choosing
 def generate(
     ctx: typer.Context,
     model: options.Model,
@@ -30,9 +31,9 @@ def generate(
     chat: Annotated[bool, typer.Option("--chat", help="A prompt is a message: answer it.")] = False,
     max_tokens: options.MaxTokens = 128,
     temperature: options.Temperature = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    min_p: options.MinP = None,
+    flags: Flags = Flags(),  # noqa: B008  (frozen)
+    logprobs: options.Logprobs = None,
+    processed_logprobs: options.ProcessedLogprobs = False,
     seed: options.Seed = 0,
     stop: Annotated[
         list[str] | None, typer.Option(help="End in front of this text; may be given several times.")
@@ -51,6 +52,7 @@ def generate(
     trust_remote_code: options.TrustRemoteCode = False,
     exact: options.Exact = "auto",
     widen: options.Widen = None,
+    explain: options.Explain = False,
     quiet: options.Quiet = False,
     json: options.Json = None,
 ) -> None:
@@ -61,22 +63,29 @@ def generate(
     asked = _asked(prompt, prompts, limit, options.given(ctx, "limit", "batch", "cache_mb"))
     check_writable(json)
     check([] if method is None else [method], verifier, policy)
-    sampling = Sampling(temperature, top_k, top_p, min_p)
+    sampling = flags.sampling(temperature)
     quieten(model, quiet)
     use_threads(threads)
 
+    from decant.apps.choosing import refuse_stops
     from decant.apps.opening import Opening
     from decant.apps.session import PREFIX_MB, Batching, Limits, open_session
     from decant.apps.store import DraftStore
+    from decant.decoders.saying import wanted
 
     limits, batching = Limits(max_tokens, tuple(stop or ())), Batching(batch, cache_mb)
+    constraint, told = flags.constraint(), wanted(logprobs, processed_logprobs)
+    refuse_stops(constraint, limits.stop)
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, weights=weights)
     prefix_mb = PREFIX_MB if len(asked) > 1 else 0
     store = None if draft_store is None else DraftStore(draft_store, draft_store_mb)
     session = open_session(
         model, draft, sampling, opening,
         method=method, verifier=verifier, policy=policy, prefix_mb=prefix_mb, store=store,
+        constraint=constraint, logprobs=told,
     )  # fmt: skip
+    if explain:
+        tell_choice(session, {"method": method, "verifier": verifier, "policy": policy}, quiet)
     ids = encode([_message(one) for one in asked] if chat else asked, session.target)
     run = session.run(ids, seed, limits, batching)
     begin = time.perf_counter()

@@ -27,6 +27,14 @@ Measured = Annotated[float, typer.Option("--temperature", help="0 is greedy.")]
 TopK = Annotated[int | None, typer.Option(help="Only the k likeliest tokens; 0 keeps all.")]
 TopP = Annotated[float | None, typer.Option(help="Only the likeliest tokens of this mass.")]
 MinP = Annotated[float | None, typer.Option(help="Only tokens this many times as likely as the likeliest.")]
+Logprobs = Annotated[
+    int | None,
+    typer.Option(min=0, help="With --json, --prompts: log-probabilities, so many likeliest beside."),
+]
+ProcessedLogprobs = Annotated[
+    bool, typer.Option("--processed-logprobs", help="With --logprobs: those of the law that is drawn from.")
+]
+Explain = Annotated[bool, typer.Option("--explain", help="Say what is done to logits, and where each value is from.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same text.")]
 Batch = Annotated[int, typer.Option(min=1, help="Prompts decoded together.")]
 CacheMb = Annotated[

@@ -7,16 +7,17 @@ import typer
 from decant.apps.catalog import check
 from decant.apps.cli import options
 from decant.apps.cli.certificates import show_certificate
+from decant.apps.cli.choosing import Flags, choosing
 from decant.apps.cli.exits import FAILED, INTERRUPTED, say, sentences
 from decant.apps.cli.output import check_writable, note, write_json
 from decant.apps.cli.progress import progress
 from decant.apps.cli.start import listed, quieten, use_threads
 from decant.apps.prompts import default_source, read
-from decant.apps.sampling import Sampling
 from decant.errors import BadInput
 
 
 @sentences()
+@choosing
 def prove(
     model: options.Model,
     method: Annotated[
@@ -26,9 +27,7 @@ def prove(
     prompts: options.Prompts = None,
     max_tokens: options.MaxTokens = 128,
     temperature: options.Measured = 0.0,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    min_p: options.MinP = None,
+    flags: Flags = Flags(),  # noqa: B008  (frozen)
     samples: Annotated[int, typer.Option(min=100, help="Draws behind each prompt, where a law is promised.")] = 2000,
     batch: options.Batch = 1,
     limit: options.Limit = None,
@@ -58,7 +57,7 @@ def prove(
     check([] if names == "all" else names, verifier, policy)
     if set(names) == {"plain"}:
         raise BadInput("plain decoding is what methods are held against; name one, such as --method prompt-lookup")
-    sampling = Sampling(temperature, top_k, top_p, min_p)
+    sampling = flags.sampling(temperature)
     source = prompts or default_source(model)
     asked = read(source, limit)
     quieten(model, quiet)
@@ -69,8 +68,9 @@ def prove(
 
     question = Question(names, source, draft, verifier, policy, max_tokens, batch, seed)
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers, weights)
+    constraint = flags.constraint()
     note(f"loading {model}", quiet)
-    trial = prepare(model, question, asked, sampling, opening)
+    trial = prepare(model, question, asked, sampling, opening, constraint)
     certificate: dict[str, Any] = {}
     interrupted = False
     try:
