@@ -28,7 +28,7 @@ PINS = {
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if line and not line.startswith("#")
 }
-LATE = {"ray": {"spreading.py"}, "peft": {"lora.py"}, "llguidance": {"matching.py"}}  # extras that are imported where they are used
+LATE = {"ray": {"spreading.py"}, "peft": {"lora.py"}, "llguidance": {"matching.py"}}  # extras, where they are used
 ALLOWED_CORE = {"torch", "transformers", "tokenizers", "safetensors", "numpy", "typer", "rich", "pydantic"}
 
 

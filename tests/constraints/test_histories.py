@@ -231,7 +231,7 @@ def _first(constraint) -> None:
             lambda: DRY(multiplier=-1.0),
             "dry's multiplier must be finite and at least 0, got -1.0; 0 changes nothing",
         ),
-        (lambda: DRY(growth=0.5), "dry's growth (its base) must be finite and at least 1, got 0.5; 1 makes no length dearer"),
+        (lambda: DRY(growth=0.5), "dry's base must be finite and at least 1, got 0.5; 1 makes no length dearer"),
         (lambda: DRY(allowed_length=51), "dry's allowed_length must lie in [1, 50], got 51; 2 is usual"),
         (lambda: DRY(window=0), "dry's window must hold at least 1 token, got 0; None keeps all"),
         (

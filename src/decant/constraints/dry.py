@@ -43,7 +43,7 @@ class DRY:
         if not (self.multiplier >= 0 and math.isfinite(self.multiplier)):
             raise BadInput(f"dry's multiplier must be finite and at least 0, got {self.multiplier}; 0 changes nothing")
         if not (self.growth >= 1 and math.isfinite(self.growth)):
-            raise BadInput(f"dry's growth (its base) must be finite and at least 1, got {self.growth}; 1 makes no length dearer")
+            raise BadInput(f"dry's base must be finite and at least 1, got {self.growth}; 1 makes no length dearer")
         if not 1 <= self.allowed_length <= LONGEST:
             raise BadInput(f"dry's allowed_length must lie in [1, {LONGEST}], got {self.allowed_length}; 2 is usual")
         if self.window is not None and self.window < 1:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from decant.numerics import along_path
-from decant.protocols import Constraint
+from decant.protocols import Constraint, Forces
 from decant.types import PAD, Draft, Scores, Verdict
 
 
@@ -42,3 +42,10 @@ class Several:
             found.append(part.observe(own, kept, Scores(logits_BCV)))
             logits_BCV = part.adjust(own, path, logits_BCV)
         return tuple(found)
+
+    def forced(self, state: tuple[Any, ...], depth: int) -> Tensor:
+        """tokens_BN of the first part that forces anything: guesses, whatever the others make of them."""
+        for part, own in zip(self.parts, state, strict=True):
+            if isinstance(part, Forces):
+                return part.forced(own, depth)
+        return torch.empty(0, 0, dtype=torch.int64)
