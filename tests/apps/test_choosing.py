@@ -62,7 +62,7 @@ def test_penalties_act_in_one_order_and_each_gets_its_value(target):
     ]
     dry = dict(steps)["dry_multiplier"]
     assert isinstance(dry, DRY)
-    assert (dry.multiplier, dry.base, dry.allowed_length) == (0.8, 1.75, 2)
+    assert (dry.multiplier, dry.growth, dry.allowed_length) == (0.8, 1.75, 2)
     assert target.tokenizer.convert_tokens_to_ids(":") in dry.breakers
 
 

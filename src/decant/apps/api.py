@@ -5,12 +5,14 @@ from typing import Any, Literal, TypedDict, Unpack, final, overload
 
 from decant.apps.catalog import check
 from decant.apps.choosing import refuse_stops
+from decant.apps.guidance import Guidance
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, chat_prompt, encode, text_prompt
 from decant.apps.sampling import Sampling
 from decant.apps.session import PREFIX_MB, Batching, Completion, Limits, Model, Run, open_session
 from decant.constraints.grammar import Description
 from decant.decoders.saying import wanted
+from decant.models.dola import Bucket
 from decant.protocols import Constraint, Warp
 
 Messages = list[dict[str, str]]
@@ -74,6 +76,11 @@ class Settings(More, total=False):
     min_p: float | None
     sampler: Sequence[Warp] | None
     constraint: Choosing | None
+    guidance: float | None
+    negative_prompt: str | None
+    contrast: Model | None
+    contrast_beta: float | None
+    dola: Bucket | None
     logprobs: int | None
     processed_logprobs: bool
     seed: int
@@ -108,6 +115,11 @@ def generate(
     min_p: float | None = None,
     sampler: Sequence[Warp] | None = None,
     constraint: Choosing | None = None,
+    guidance: float | None = None,
+    negative_prompt: str | None = None,
+    contrast: Model | None = None,
+    contrast_beta: float | None = None,
+    dola: Bucket | None = None,
     logprobs: int | None = None,
     processed_logprobs: bool = False,
     seed: int = 0,
@@ -126,6 +138,9 @@ def generate(
     method: a row of the catalogue, knobs included; by default draft-model where there is a draft, else prompt-lookup.
     sampler: warps in place of temperature and the other settings of the sampler, the first acts first.
     constraint: what may come next, or a description of it: `Json(schema)`, `Regex`, `Lark`, `Choice`.
+    guidance: weight of what the prompt adds, 1 changes nothing; beside it `negative_prompt`, to lead away from.
+    contrast: an amateur model of the same tokenizer, to be unlike; beside it `contrast_beta`, how strongly (0.5).
+    dola:   "low" or "high": the half of the target's layers to be unlike. At most one of guidance, contrast and dola.
     logprobs: log-probabilities of what was said, and of so many likeliest tokens in its place; None: none.
     processed_logprobs: of the law that is drawn from, behind constraint and sampler; else of the model's own.
     more:   the other settings of the sampler: `repetition_penalty=1.1`.
@@ -141,14 +156,15 @@ def generate(
     sampling, opening = Sampling(temperature, top_k, top_p, min_p, **more), Opening(dtype, device, exact)
     limits, batching = Limits(max_tokens, _strings(stop)), Batching(batch, cache_mb)
     refuse_stops(constraint, limits.stop)
+    leading = Guidance(guidance, negative_prompt, contrast, contrast_beta, dola)
     session = open_session(
         model, draft, sampling, opening, method=method, verifier=verifier, policy=policy,
         prefix_mb=PREFIX_MB if len(asked) > 1 else 0, warps=sampler, constraint=constraint,
-        logprobs=wanted(logprobs, processed_logprobs),
+        guidance=leading, logprobs=wanted(logprobs, processed_logprobs),
     )  # fmt: skip
     if not asked:
         return []
-    run = session.run(encode(asked, session.target), seed, limits, batching)
+    run = session.run(encode(asked, session.led), seed, limits, batching)
     for _ in run:
         pass
     return run.completions if several else run.completions[0]
@@ -169,6 +185,11 @@ def stream(
     min_p: float | None = None,
     sampler: Sequence[Warp] | None = None,
     constraint: Choosing | None = None,
+    guidance: float | None = None,
+    negative_prompt: str | None = None,
+    contrast: Model | None = None,
+    contrast_beta: float | None = None,
+    dola: Bucket | None = None,
     logprobs: int | None = None,
     processed_logprobs: bool = False,
     seed: int = 0,
@@ -183,12 +204,13 @@ def stream(
     sampling, opening = Sampling(temperature, top_k, top_p, min_p, **more), Opening(dtype, device, exact)
     limits = Limits(max_tokens, _strings(stop))
     refuse_stops(constraint, limits.stop)
+    leading = Guidance(guidance, negative_prompt, contrast, contrast_beta, dola)
     asked = _prompt(prompt)
     session = open_session(
         model, draft, sampling, opening, method=method, verifier=verifier, policy=policy, warps=sampler,
-        constraint=constraint, logprobs=wanted(logprobs, processed_logprobs),
+        constraint=constraint, guidance=leading, logprobs=wanted(logprobs, processed_logprobs),
     )  # fmt: skip
-    return Stream(session.run(encode([asked], session.target), seed, limits))
+    return Stream(session.run(encode([asked], session.led), seed, limits))
 
 
 def _is_messages(prompt: object) -> bool:

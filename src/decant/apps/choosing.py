@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
+from decant.apps.guidance import Guide
 from decant.apps.sampling import BESIDE, CUTS, NAMES, THEIRS, XTC, Origin, Sampling
 from decant.constraints.bad_words import BadWords
 from decant.constraints.dry import DRY
@@ -59,6 +60,7 @@ class Chosen:
     applied:  in the order in which it is done.
     unused:   (name, value, why not) of settings that were there and do nothing.
     given:    for reports: what stands in place of settings, and what may come next, in the caller's words.
+    guide:    what leads the target; None: nothing does.
     """
 
     sampling: Sampling
@@ -67,6 +69,7 @@ class Chosen:
     applied: tuple[Applied, ...] = ()
     unused: tuple[tuple[str, Any, str], ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
+    guide: Guide | None = None
 
     def facts(self) -> dict[str, Any]:
         """For reports, and to tell one run from another."""
@@ -80,11 +83,13 @@ def choose(
     *,
     warps: Sequence[Warp] | None = None,
     constraint: Constraint[Any] | Description | None = None,
+    guide: Guide | None = None,
 ) -> Chosen:
     """What was asked for; the rest from `defaults`, a generation config.
 
     warps:      in place of temperature and cuts, the first acts first.
     constraint: what may come next; it acts first, so that no-repeat-ngram and bad-words see what it leaves.
+    guide:      what leads the target: it acts before all else.
     Raises BadInput where settings and warps name the same thing twice.
     """
     if warps is not None:
@@ -94,6 +99,7 @@ def choose(
     settled = asked.settled(defaults)
     parts = [*_given(constraint, target), *history_of(settled, target), *mirostat_of(settled)]
     steps = warps_of(settled) if warps is None else [(_name(warp), warp) for warp in warps]
+    leading = [] if guide is None else [Applied(guide.kind, guide.said, "given")]
     applied = [
         Applied(name, _value(settled, name), asked.origin(name, defaults) if name in NAMES else "given")
         for name, _ in (*parts, *steps)
@@ -102,12 +108,14 @@ def choose(
         settled,
         chain(*(warp for _, warp in steps)),
         _as_one([part for _, part in parts]),
-        tuple(applied),
+        (*leading, *applied),
         tuple(_unused(asked, settled, defaults, {one.name for one in applied}, warps is not None)),
         {
             **({} if warps is None else {"temperature": None, "sampler": [name for name, _ in steps]}),
             **({} if constraint is None else {"constraint": repr(constraint)}),
+            **({} if guide is None else guide.facts()),
         },
+        guide,
     )
 
 
@@ -182,9 +190,8 @@ def refuse_stops(constraint: Constraint[Any] | Description | None, stops: Sequen
 def refuse_history(chosen: Chosen) -> None:
     """Raises BadInput for what looks at the text: the acceptance bound is one of laws, position by position."""
     if not isinstance(chosen.constraint, Unconstrained):
-        raise BadInput(
-            f"--acceptance-bound judges verifiers on laws without a history; leave out {chosen.applied[0].name}"
-        )
+        first = chosen.applied[0 if chosen.guide is None else 1]
+        raise BadInput(f"--acceptance-bound judges verifiers on laws without a history; leave out {first.name}")
 
 
 def _marks(schema: Any) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from decant.apps.catalog import (
     pick,
 )
 from decant.apps.choosing import warp_of as warp_of  # re-exported
+from decant.apps.guidance import Guide, led
 from decant.apps.knobs import Kinds, Spec, build, knobs_of, split
 from decant.apps.wiring import Wiring, wired
 from decant.constraints.unconstrained import Unconstrained
@@ -35,9 +36,11 @@ from decant.protocols import Constraint, Drafter, Policy, Riders, Verifier, Warp
 UNCONSTRAINED: Final = Unconstrained()
 
 
-def plain(target: Loaded, warp: Warp, constraint: Constraint[Any] = UNCONSTRAINED) -> Method:
+def plain(
+    target: Loaded, warp: Warp, constraint: Constraint[Any] = UNCONSTRAINED, guide: Guide | None = None
+) -> Method:
     """Plain decoding, against which every method is measured."""
-    return Method("plain", Autoregressive(target.model, warp, constraint), "tokens")
+    return Method("plain", Autoregressive(led(target, guide).model, warp, constraint), "tokens")
 
 
 def compose(
@@ -47,27 +50,30 @@ def compose(
     warp: Warp,
     *,
     constraint: Constraint[Any] = UNCONSTRAINED,
+    guide: Guide | None = None,
     verifier: str | None = None,
     policy: str | None = None,
 ) -> Method:
     """The method `spec`, which is `name` or `name:knob=value:...`; knobs are the drafter's or its policy's.
 
+    target: bare; what leads it is `guide`.
     Raises UnknownMethod, BadInput for a knob, IncompatibleParts for parts that can never work together.
     """
     wanted = split(spec)
     recipe = pick(METHODS, wanted.name, "method")
     if recipe.drafter is None and recipe.decoder is None:
         build(wanted, lambda: None, {})
-        return plain(target, warp, constraint)
+        return plain(target, warp, constraint, guide)
     judged = verifier or recipe.verifier
     judge: Verifier = _part(VERIFIERS, judged, "verifier")
-    wiring = Wiring(recipe, target, draft, judge, warp, constraint)
+    wiring = Wiring(recipe, target, draft, judge, warp, constraint, guide)
     promised = promise(judge, _certain(warp, target.model.vocab))
     if recipe.decoder is not None:
         loop = pick(DECODERS, recipe.decoder, "decoder").get()
         decoder = _wired(wanted, loop, knobs_for(recipe)[0], wiring)
         return Method(spec, decoder, promised if "verifier" in wired(loop) else None)
-    _refuse(recipe, target, judge, judged)
+    guided = led(target, guide)
+    _refuse(recipe, guided, judge, judged)
     assert recipe.drafter is not None
     pace = split(policy or recipe.policy)
     guesser, pacer = pick(DRAFTERS, recipe.drafter, "drafter").get(), pick(POLICIES, pace.name, "policy").get()
@@ -77,7 +83,9 @@ def compose(
     pacing: Policy[Any] = build(pace.joined(his), pacer, policy_knobs, wiring.given(pacer))
     # Guesses that ride in the pass that verifies need a target that knows them.
     head = getattr(drafter, "head", None)
-    model = head.dressed(target.model) if isinstance(head, Riders) else target.model
+    if isinstance(head, Riders) and guide is not None:
+        guide.refuse(recipe.name, "sends guesses of its own through the target's pass")
+    model = head.dressed(target.model) if isinstance(head, Riders) else guided.model
     return Method(spec, Speculative(model, drafter, judge, pacing, warp, constraint), promised)
 
 
@@ -102,6 +110,7 @@ def applicable(
     warp: Warp,
     *,
     constraint: Constraint[Any] = UNCONSTRAINED,
+    guide: Guide | None = None,
     verifier: str | None = None,
     policy: str | None = None,
 ) -> tuple[list[Method], list[tuple[str, str]]]:
@@ -111,7 +120,7 @@ def applicable(
     """
 
     def made(name: str) -> Method:
-        return compose(name, target, draft, warp, constraint=constraint, verifier=verifier, policy=policy)
+        return compose(name, target, draft, warp, constraint=constraint, guide=guide, verifier=verifier, policy=policy)
 
     if names != "all":
         return [made(name) for name in names if split(name).name != "plain"], []

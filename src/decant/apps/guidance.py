@@ -3,15 +3,116 @@
 Wrap last: what is done to a loaded model itself (exact mode on or off, kept prefixes, costs) is done before.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, NoReturn, final
 
+from decant.apps.opening import Opening
 from decant.errors import BadInput, IncompatibleParts
 from decant.models import dola as layers_of
+from decant.models.contrasted import contrast
 from decant.models.contrasted import contrasted as against
+from decant.models.guided import guidance
 from decant.models.guided import guided as under_guidance
 from decant.models.loaded import Loaded
 from decant.models.other_prompts import Instead, Last, OtherPrompt
+
+Kind = Literal["guidance", "contrast", "dola"]
+KINDS: Final[tuple[Kind, ...]] = ("guidance", "contrast", "dola")
+BETA: Final = 0.5
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Guide:
+    """What leads a text, its models loaded.
+
+    kind, value: what was asked for, the value in words. lead: from a bare target to the one that is led.
+    beside: for reports, settings that say how.
+    """
+
+    kind: Kind
+    value: str
+    lead: Callable[[Loaded], Loaded]
+    beside: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def said(self) -> str:
+        """The value, with the settings that say how."""
+        beside = ", ".join(f"{name} {value!r}" for name, value in self.beside.items())
+        return f"{self.value} with {beside}" if beside else self.value
+
+    def facts(self) -> dict[str, Any]:
+        """For reports, and to tell one run from another."""
+        return {self.kind: self.value, **self.beside}
+
+    def refuse(self, method: str, why: str) -> NoReturn:
+        """Raises IncompatibleParts for a method that needs the bare target."""
+        raise IncompatibleParts(
+            f"{method} {why}, which does not go with {self.kind} {self.value}; take prompt-lookup or another method of "
+            f"`decant methods`, or leave {self.kind} out"
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What shall lead a text, in the user's words: nothing, or one of three.
+
+    guidance:        weight of what the prompt adds, by classifier-free guidance; 1 changes nothing.
+    negative_prompt: beside guidance or contrast: a prompt to lead away from.
+    contrast:        an amateur model of the same tokenizer; contrast_beta: how strongly it counts, 0 not at all.
+    dola:            the half of the target's layers that it is contrasted with.
+
+    Raises BadInput for more than one, a setting without its kind, and values out of range.
+    """
+
+    guidance: float | None = None
+    negative_prompt: str | None = None
+    contrast: Any = None
+    contrast_beta: float | None = None
+    dola: layers_of.Bucket | None = None
+
+    def __post_init__(self) -> None:
+        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(kinds) > 1:
+            raise BadInput(f"{' and '.join(kinds)} each lead the text; give one of them")
+        if self.negative_prompt is not None and kinds not in (["guidance"], ["contrast"]):
+            raise BadInput("negative_prompt goes with guidance or contrast, and neither was given; give one")
+        if self.contrast_beta is not None and self.contrast is None:
+            raise BadInput("contrast_beta goes with contrast, which was not given")
+        if self.dola not in (None, "low", "high"):
+            raise BadInput(f"dola is low or high, the half of the layers to be contrasted with, got {self.dola!r}")
+        if self.guidance is not None:
+            guidance(self.guidance)
+        if self.contrast_beta is not None:
+            contrast(beta=self.contrast_beta)
+
+    def opened(self, opening: Opening) -> Guide | None:
+        """With its models loaded; None where nothing leads."""
+        negative, beside = self.negative_prompt, {}
+        if negative is not None:
+            beside["negative_prompt"] = negative
+        if (weight := self.guidance) is not None:
+            return Guide("guidance", f"{weight:g}", lambda target: guided(target, weight, negative), beside)
+        if (half := self.dola) is not None:
+            return Guide("dola", half, lambda target: dola(target, half))
+        if self.contrast is None:
+            return None
+        amateur = replace(opening, widen_draft=None).draft(self.contrast)
+        beta = BETA if self.contrast_beta is None else self.contrast_beta
+
+        def opposed(target: Loaded) -> Loaded:
+            # A law is exact only where both its models are.
+            beside_it = amateur.exactly(target.model.rows is not None)
+            return contrasted(target, beside_it, negative, beta=beta)
+
+        return Guide("contrast", amateur.name, opposed, {**beside, "contrast_beta": beta})
+
+
+def led(target: Loaded, guide: Guide | None) -> Loaded:
+    """`target` as methods decode it. Raises BadInput and IncompatibleParts where they do not fit."""
+    return target if guide is None else guide.lead(target)
 
 
 def guided(target: Loaded, weight: float = 1.5, negative: str | None = None, alpha: float = 0.0) -> Loaded:
@@ -27,7 +128,7 @@ def contrasted(
     amateur: Loaded | None = None,
     negative: str | None = None,
     alpha: float = 0.1,
-    beta: float | None = 0.5,
+    beta: float | None = BETA,
     temperature: float = 1.0,
 ) -> Loaded:
     """`target` against an amateur: a smaller model; or, without one, the target itself behind the negative prompt, or

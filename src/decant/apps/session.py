@@ -9,6 +9,7 @@ from torch.nn import Module
 
 from decant.apps.choosing import Chosen, choose
 from decant.apps.compose import compose, default_method, telling
+from decant.apps.guidance import Guidance, led
 from decant.apps.opening import Opening
 from decant.apps.sampling import Sampling
 from decant.apps.store import DraftStore
@@ -109,6 +110,11 @@ class Session:
     chosen: Chosen | None = None
     logprobs: bool = False
 
+    @property
+    def led(self) -> Loaded:
+        """The target as the method decodes it: under guidance, if there is any, which may leave less room."""
+        return led(self.target, None if self.chosen is None else self.chosen.guide)
+
     def run(
         self,
         prompts: list[list[int]],
@@ -136,6 +142,7 @@ def open_session(
     store: DraftStore | None = None,
     warps: Sequence[Warp] | None = None,
     constraint: Constraint[Any] | Description | None = None,
+    guidance: Guidance = Guidance(),  # noqa: B008  (frozen)
     logprobs: Logprobs | None = None,
 ) -> Session:
     """Load what is needed and compose; without a `method` the draft model decodes if there is one.
@@ -144,6 +151,7 @@ def open_session(
     prefix_mb: megabytes of prompts' beginnings that the target keeps for other prompts; beside `Batching.cache_mb`.
     warps: in place of the settings of the sampler, the first acts first.
     constraint: what may come next, or a description of it (`constraints.grammar`).
+    guidance: what leads the target, if anything; a draft model is not led.
     logprobs: which log-probabilities completions hold.
 
     Sampling settings that were not given come from the model's generation_config.json.
@@ -151,10 +159,11 @@ def open_session(
     target, helper = opening.pair(model, draft, ["all" if method is None else method])
     if prefix_mb and target.model.prefixes is None:
         target = replace(target, model=replace(target.model, prefixes=Prefixes(prefix_mb)))
-    chosen = choose(sampling, target, target.defaults, warps=warps, constraint=constraint)
+    guide = guidance.opened(opening)
+    chosen = choose(sampling, target, target.defaults, warps=warps, constraint=constraint, guide=guide)
     composed = compose(
         default_method(helper) if method is None else method, target, helper, chosen.warp,
-        constraint=chosen.constraint, verifier=verifier, policy=policy,
+        constraint=chosen.constraint, guide=guide, verifier=verifier, policy=policy,
     )  # fmt: skip
     composed = telling(composed, logprobs, target.model.vocab)
     if store is not None and isinstance(composed.decoder, Speculative):
@@ -175,7 +184,7 @@ class Run:
     def __init__(
         self, session: Session, prompts: list[list[int]], seed: int, limits: Limits, batching: Batching
     ) -> None:
-        self._session, target = session, session.target
+        self._session, target = session, session.led
         _refuse(prompts, target.model.context)
         decodes = [target.after(prompt) for prompt in prompts]
         room = [min(limits.max_tokens, target.model.context - len(prompt)) for prompt in prompts]

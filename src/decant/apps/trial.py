@@ -9,6 +9,7 @@ from typing import Any, Final, final
 from decant.apps.catalog import METHODS
 from decant.apps.choosing import Chosen, choose
 from decant.apps.compose import applicable, plain
+from decant.apps.guidance import Guidance, led
 from decant.apps.knobs import split
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, encode
@@ -72,18 +73,24 @@ class Trial:
         return self.chosen.sampling
 
     @property
+    def led(self) -> Loaded:
+        """The target as methods decode it: under guidance, if there is any."""
+        return led(self.target, self.chosen.guide)
+
+    @property
     def exact_target(self) -> Loaded:
-        """The target in exact mode; as loaded, where exact mode cannot be had or cannot hold the batch."""
+        """The bare target in exact mode; as loaded, where exact mode cannot be had or cannot hold the batch."""
         with suppress(IncompatibleParts):
             exact = self.target.exactly(True)
-            if exact.model.rows is not None and exact.model.rows.holds(self.workload.batch):
+            rows = led(exact, self.chosen.guide).model.rows
+            if rows is not None and rows.holds(self.workload.batch):
                 return exact
         return self.target
 
     @property
     def exact_plain(self) -> Method:
         """Plain decoding in exact mode, if it can be had."""
-        return plain(self.exact_target, self.chosen.warp, self.chosen.constraint)
+        return self._plain(self.exact_target)
 
     @property
     def fastest_plain(self) -> Method:
@@ -91,7 +98,7 @@ class Trial:
         exact = self.exact_target
         rows = exact.model.rows
         fastest = exact if rows is not None and rows.cost <= 1 else self.target.exactly(False)
-        return plain(fastest, self.chosen.warp, self.chosen.constraint)
+        return self._plain(fastest)
 
     def paced(self) -> "Trial":
         """Without the methods of which the question's policy, if it names one, says nothing; they join the skipped.
@@ -142,7 +149,7 @@ class Trial:
         lossy = [(one.name, LOSSY) for one in self.methods if everything and one.promise is None]
         return prove(
             self.target,
-            plain(self.target, self.chosen.warp, self.chosen.constraint),
+            self._plain(self.target),
             [method for method in self.methods if method.name not in dict(lossy)],
             self.workload,
             samples=samples,
@@ -152,6 +159,9 @@ class Trial:
             progress=progress,
             partial=partial,
         )
+
+    def _plain(self, target: Loaded) -> Method:
+        return plain(target, self.chosen.warp, self.chosen.constraint, self.chosen.guide)
 
     def settings(self) -> Mapping[str, Any]:
         """Enough to run it again, beside what the workload says of itself."""
@@ -173,20 +183,23 @@ def prepare(
     sampling: Sampling,
     opening: Opening,
     constraint: Constraint[Any] | Description | None = None,
+    guidance: Guidance = Guidance(),  # noqa: B008  (frozen)
 ) -> Trial:
     """Load, encode and compose. Raises what the user can mend before anything is decoded.
 
     constraint: what may come next, or a description of it (`constraints.grammar`).
+    guidance: what leads the target, if anything; a draft model is not led.
 
     Of the model's generation_config.json its penalties count, as in `generate`; temperature and cuts are the caller's.
     """
     names = [question.methods] if isinstance(question.methods, str) else question.methods
     target, draft = opening.pair(model, question.draft, names)
-    ids = encode(prompts, target, question.max_tokens)
-    chosen = choose(sampling, target, {**target.defaults, "do_sample": False}, constraint=constraint)
+    guide = guidance.opened(opening)
+    ids = encode(prompts, led(target, guide), question.max_tokens)
+    chosen = choose(sampling, target, {**target.defaults, "do_sample": False}, constraint=constraint, guide=guide)
     methods, skipped = applicable(
         question.methods, target, draft, chosen.warp,
-        constraint=chosen.constraint, verifier=question.verifier, policy=question.policy,
+        constraint=chosen.constraint, guide=guide, verifier=question.verifier, policy=question.policy,
     )  # fmt: skip
     device = target.model.network.device
     workload = Workload(ids, question.max_tokens, question.batch, question.seed, target.ends, device)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from decant.apps.catalog import DRAFTERS, NEEDS_DRAFT, NEEDS_LAYERS, Recipe, pick
+from decant.apps.guidance import Guide, led
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.awrs import ByConstraint
 from decant.errors import BadInput, IncompatibleParts
@@ -29,7 +30,10 @@ EXIT_SHARE = 0.5  # of a pass: exits lie at a third of the layers, or a little d
 @final
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What there is to give. recipe: whose parts these are. Each method below is a field's name."""
+    """What there is to give. Each method below is a field's name.
+
+    recipe: whose parts these are. guide: what leads the target (`host` is bare), but never a draft model.
+    """
 
     recipe: Recipe
     host: Loaded
@@ -37,6 +41,7 @@ class Wiring:
     judge: Verifier
     logits_warp: Warp
     logits_constraint: Constraint[Any]
+    guide: Guide | None = None
 
     def given(self, made: Callable[..., Any], folders: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Values for its fields that are no knobs. folders: where to read those that were trained, if it was said.
@@ -48,7 +53,7 @@ class Wiring:
 
     def target(self) -> LanguageModel:
         """The model whose text is kept."""
-        return self.host.model
+        return led(self.host, self.guide).model
 
     def verifier(self) -> Verifier:
         """Who judges."""
@@ -138,7 +143,9 @@ class Wiring:
         return routers.ready(routers.read(folder), draft.model)
 
     def mixer(self) -> Any:
-        """The target, fed with mixtures of tokens."""
+        """The target, fed with mixtures of tokens. Raises IncompatibleParts under guidance."""
+        if self.guide is not None:
+            self.guide.refuse(self.recipe.name, "feeds the target mixtures of tokens")
         return Superposed(self.host.model)
 
     def ends(self) -> frozenset[int]:
@@ -146,7 +153,9 @@ class Wiring:
         return self.host.ends
 
     def exits(self) -> Exits:
-        """The target's own layers."""
+        """The target's own layers. Raises IncompatibleParts where contexts are not the target's own."""
+        if self.guide is not None and self.guide.kind != "dola":
+            self.guide.refuse(self.recipe.name, "drafts in the target's own cache")
         return EarlyExits.of(self.host.model, self.host.name)
 
     def target_costs(self) -> CostCurve:
@@ -175,7 +184,7 @@ class Wiring:
 
 
 NAMES = frozenset(name for name in vars(Wiring) if not name.startswith("_")) - {
-    "recipe", "host", "helper", "judge", "logits_warp", "logits_constraint", "given",
+    "recipe", "host", "helper", "judge", "logits_warp", "logits_constraint", "guide", "given",
 }  # fmt: skip
 
 

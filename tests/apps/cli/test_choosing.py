@@ -65,6 +65,22 @@ def test_bench_and_prove_run_under_the_same_settings(decant, prompts):
     assert (proven["holds"], proven["settings"]["no_repeat_ngram_size"]) == (True, 1)
 
 
+@pytest.mark.parametrize("lead", [("--guidance", "2", "--negative-prompt", "add"), ("--dola", "high"), ("--contrast",)])
+def test_what_leads_a_text_leads_plain_decoding_too(decant, prompts, draft_folder, lead):
+    lead = (*lead, str(draft_folder)) if lead == ("--contrast",) else lead
+    words = ("--prompts", prompts, "--max-tokens", "8", "--exact", "on", *lead, "--json", "-")
+    raced = json.loads(decant("bench", "--methods", "prompt-lookup,draft-model", "--repeat", "1", *words).stdout)
+    assert {row["identical"] for row in raced["methods"]} == {True}
+    assert lead[0].removeprefix("--") in raced["settings"]
+    proven = json.loads(decant("prove", "--method", "prompt-lookup", *words).stdout)
+    assert proven["holds"] is True
+    plain = json.loads(decant("generate", PROMPT, "--method", "plain", *words[2:]).stdout)
+    drafted = decant("generate", PROMPT, "--explain", *words[2:])
+    assert json.loads(drafted.stdout)["tokens"] == plain["tokens"]
+    assert drafted.stderr.splitlines()[1].startswith(f"  {lead[0].removeprefix('--')} {lead[1]}"), drafted.stderr
+    assert drafted.stderr.splitlines()[1].endswith("(command line)")
+
+
 def test_a_certificate_under_a_grammar(decant, prompts):
     """The planted fault says what the grammar forbids, which is as good as caught."""
     pytest.importorskip("llguidance")
@@ -104,6 +120,9 @@ def test_structured_output(decant, tmp_path, how):
         (("--json-schema", "nowhere.json"), "--json-schema nowhere.json cannot be read: No such file or directory"),
         (("--choice", "a.b", "--stop", "."), "the stop string '.' cuts the choice 'a.b'"),
         (("--processed-logprobs",), "logprobs how many; give both or neither"),
+        (("--guidance", "1.5", "--dola", "low"), "guidance and dola each lead the text; give one of them"),
+        (("--negative-prompt", "no"), "negative_prompt goes with guidance or contrast, and neither was given"),
+        (("--guidance", "2", "--method", "early-exit"), "which does not go with guidance 2; take prompt-lookup or"),
         (
             ("--method", "bild", "--logprobs", "1"),
             "bild decodes in a loop of its own, which tells no log-probabilities",

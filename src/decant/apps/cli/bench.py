@@ -89,9 +89,9 @@ def bench(
 
     question = Question(names, source, draft, verifier, policy, max_tokens, batch, seed)
     opening = Opening(*loading)
-    constraint = flags.constraint()
+    constraint, guidance = flags.constraint(), flags.leading()
     note(f"loading {model}", quiet)
-    trial = prepare(model, question, asked, sampling, opening, constraint)
+    trial = prepare(model, question, asked, sampling, opening, constraint, guidance)
     if guesses:
         refuse_history(trial.chosen)
         bound(trial, guesses, quiet, json)

@@ -37,7 +37,7 @@ def measure(trial: "Trial", drafts: list[int], quiet: bool, json: str | None) ->
     if trial.draft is None:
         raise BadInput(f"{trial.target.name} names no draft model, whose guesses are to be judged; give --draft")
     note("walking the target's own texts with both models", quiet)
-    target, draft = trial.target.model, replace(trial.draft.model, vocab=trial.target.model.vocab)
+    target, draft = trial.led.model, replace(trial.draft.model, vocab=trial.target.model.vocab)
     pairs = laws_along(target, draft, trial.workload, warp_of(trial.sampling), POSITIONS)
     found = {
         "machine": machine(),

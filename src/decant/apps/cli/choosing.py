@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, final, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, final, get_type_hints
 
 import typer
 
@@ -17,6 +17,7 @@ from decant.apps.sampling import NAMES, Sampling
 from decant.errors import BadInput
 
 if TYPE_CHECKING:
+    from decant.apps.guidance import Guidance
     from decant.apps.session import Session
     from decant.constraints.grammar import Description
 
@@ -58,6 +59,11 @@ class Flags:
     regex: Annotated[str | None, _option("The whole text matches this regular expression.")] = None
     grammar: Annotated[Path | None, _option("The text follows from this Lark grammar.", "FILE")] = None
     choice: Annotated[list[str] | None, _option("The text is this, or another --choice.", "TEXT")] = None
+    guidance: Annotated[float | None, _option("Weight of what the prompt adds; 1 changes nothing (try 1.5).")] = None
+    negative_prompt: Annotated[str | None, _option("With --guidance, --contrast: lead away from it.", "TEXT")] = None
+    contrast: Annotated[str | None, _option("Be unlike this smaller model of the same tokenizer.", "MODEL")] = None
+    contrast_beta: Annotated[float | None, _option("With --contrast: how strongly (0.5).")] = None
+    dola: Annotated[Literal["low", "high"] | None, _option("Be unlike this half of the model's own layers.")] = None
 
     def sampling(self, temperature: float | None) -> Sampling:
         """The settings. Raises BadInput for values out of range."""
@@ -81,7 +87,14 @@ class Flags:
             return Lark(_text("--grammar", self.grammar))
         return Regex(self.regex) if self.regex is not None else Choice(tuple(self.choice or ()))
 
+    def leading(self) -> "Guidance":
+        """What leads the text. Raises BadInput for more than one, and for values out of range."""
+        from decant.apps.guidance import Guidance
 
+        return Guidance(**{name: getattr(self, name) for name in GUIDANCE})
+
+
+GUIDANCE: Final = ("guidance", "negative_prompt", "contrast", "contrast_beta", "dola")
 CONSTRAINTS: Final = ("json_schema", "regex", "grammar", "choice")
 FLAGS: Final = tuple(one.name for one in fields(Flags))
 

@@ -75,6 +75,7 @@ def generate(
 
     limits, batching = Limits(max_tokens, tuple(stop or ())), Batching(batch, cache_mb)
     constraint, told = flags.constraint(), wanted(logprobs, processed_logprobs)
+    guidance = flags.leading()
     refuse_stops(constraint, limits.stop)
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, weights=weights)
     prefix_mb = PREFIX_MB if len(asked) > 1 else 0
@@ -82,11 +83,11 @@ def generate(
     session = open_session(
         model, draft, sampling, opening,
         method=method, verifier=verifier, policy=policy, prefix_mb=prefix_mb, store=store,
-        constraint=constraint, logprobs=told,
+        constraint=constraint, guidance=guidance, logprobs=told,
     )  # fmt: skip
     if explain:
         tell_choice(session, {"method": method, "verifier": verifier, "policy": policy}, quiet)
-    ids = encode([_message(one) for one in asked] if chat else asked, session.target)
+    ids = encode([_message(one) for one in asked] if chat else asked, session.led)
     run = session.run(ids, seed, limits, batching)
     begin = time.perf_counter()
     if prompts is not None:

@@ -68,9 +68,9 @@ def prove(
 
     question = Question(names, source, draft, verifier, policy, max_tokens, batch, seed)
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers, weights)
-    constraint = flags.constraint()
+    constraint, guidance = flags.constraint(), flags.leading()
     note(f"loading {model}", quiet)
-    trial = prepare(model, question, asked, sampling, opening, constraint)
+    trial = prepare(model, question, asked, sampling, opening, constraint, guidance)
     certificate: dict[str, Any] = {}
     interrupted = False
     try:
