@@ -1,6 +1,6 @@
 """What does each recipe make of the same student in the same minutes?
 
-    python benchmarks/recipes.py [--minutes 5] [--only sft,gkd] [--seeds-for sft,gkd] [--student DIR] [--quick]
+    python benchmarks/recipes.py [--minutes 5] [--only sft,gkd] [--seeds-for sft,gkd] [--seeds 3] [--quick]
 
 A student of a quarter of house:target's weights learns house:tasks from house:target, by every recipe that teaches a
 whole student, on one thread. All begin as the same model: house:draft, grown (so it already speaks; what grew is
@@ -33,7 +33,6 @@ RECIPES = (
     "sft", "hinton", "seqkd", "gkd", "minillm", "distillm", "taid", "sinkd", "pld", "ddk", "minilm", "distillspec",
     "adaspec", "fastdraft",
 )  # fmt: skip
-SEEDS = (0, 1, 2)
 QUARTER = Shape(hidden=192, intermediate=256, layers=2, heads=6, kv_heads=6)
 
 
@@ -42,7 +41,8 @@ def arguments() -> argparse.Namespace:
     parser.set_defaults(threads=1)
     parser.add_argument("--minutes", type=float, default=5, help="of training, of each student")
     parser.add_argument("--only", help="recipes with commas between (default: all); sft comes first anyway")
-    parser.add_argument("--seeds-for", default="sft,hinton,gkd", help=f"recipes that are taught with seeds {SEEDS}")
+    parser.add_argument("--seeds-for", default="sft,hinton,gkd", help="recipes that are taught more than once")
+    parser.add_argument("--seeds", type=int, default=3, help="how often those are")
     parser.add_argument("--student", help="a folder to begin from (default: house:draft grown to a quarter)")
     parser.add_argument("--each", type=int, default=60, help="held-out questions of every task")
     parser.add_argument("--limit", type=int, help="training questions (default: 2,000)")
@@ -66,7 +66,7 @@ def cells(chosen: argparse.Namespace) -> list[tuple[str, int]]:
     """(recipe, seed): every recipe once before any of them again."""
     named = list(dict.fromkeys([BASELINE, *(chosen.only.split(",") if chosen.only else RECIPES)]))
     again = chosen.seeds_for.split(",")
-    return [(name, seed) for seed in SEEDS for name in named if seed == 0 or name in again]
+    return [(name, seed) for seed in range(chosen.seeds) for name in named if seed == 0 or name in again]
 
 
 def row(recipe: str, students: list[dict[str, Any]], baseline: list[dict[str, Any]], each: int) -> dict[str, Any]:
