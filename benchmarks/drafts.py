@@ -23,7 +23,8 @@ from typing import Any
 
 from school.lessons import TEACHER, Lesson, mixed, place, taught
 
-from decant.apps.compose import compose, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import compose
 from decant.apps.opening import Opening
 from decant.apps.prompts import read
 from decant.apps.sampling import Sampling

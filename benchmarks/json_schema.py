@@ -26,7 +26,8 @@ from typing import Any, Final
 import jsonschema
 from referencing.exceptions import Unresolvable
 
-from decant.apps.compose import compose, plain, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import compose, plain
 from decant.apps.constraining import bound
 from decant.apps.sampling import Sampling
 from decant.bench.study import begin, heading, options, save, working_dtype

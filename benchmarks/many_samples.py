@@ -16,7 +16,8 @@ import argparse
 import time
 from typing import Any
 
-from decant.apps.compose import compose, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import compose
 from decant.apps.prompts import encode, read
 from decant.apps.sampling import Sampling
 from decant.bench.study import begin, heading, options, save, working_dtype

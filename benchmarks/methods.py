@@ -21,7 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from decant.apps.compose import applicable, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import applicable
 from decant.apps.knobs import split
 from decant.apps.opening import Opening
 from decant.apps.outside import outside

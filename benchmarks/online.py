@@ -12,7 +12,8 @@ Left out: speed. A lesson costs a second or so between two requests, which a ser
 import argparse
 import os
 
-from decant.apps.compose import compose, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import compose
 from decant.apps.opening import Opening
 from decant.apps.outside import outside
 from decant.apps.prompts import encode, read

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from decant.apps.catalog import METHODS
-from decant.apps.compose import applicable, compose, default_method, plain, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import applicable, compose, default_method, plain
 from decant.apps.sampling import Sampling
 from decant.decoders.autoregressive import Autoregressive
 from decant.drafters.draft_model import DraftModel

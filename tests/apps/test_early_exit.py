@@ -2,7 +2,8 @@
 
 import pytest
 
-from decant.apps.compose import compose, plain, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import compose, plain
 from decant.apps.sampling import Sampling
 from decant.decoders.generate import generate, right_pad
 from decant.decoders.stopping import Stopping

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from decant.apps.compose import warp_of
+from decant.apps.choosing import warp_of
 from decant.apps.sampling import Sampling
 from decant.errors import BadInput
 from decant.samplers.min_p import min_p

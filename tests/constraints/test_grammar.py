@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from decant.apps.compose import compose, plain, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import compose, plain
 from decant.apps.constraining import bound
 from decant.apps.sampling import Sampling
 from decant.constraints.grammar import Choice, Grammar, Json, Lark, Regex

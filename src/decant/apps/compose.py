@@ -20,7 +20,6 @@ from decant.apps.catalog import (
     knobs_for,
     pick,
 )
-from decant.apps.choosing import warp_of as warp_of  # re-exported
 from decant.apps.guidance import Guide, led
 from decant.apps.knobs import Kinds, Spec, build, knobs_of, split
 from decant.apps.wiring import Wiring, wired

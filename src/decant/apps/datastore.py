@@ -176,7 +176,8 @@ def _ids(prompt: Prompt, spelt: "Speller") -> list[int]:
 
 def _answered(asked: Asked, prompts: list[Prompt], told: Told) -> list[list[int]]:
     """Prompts with the model's own answers, which are kept in the folder: interrupted, the same command goes on."""
-    from decant.apps.compose import plain, warp_of
+    from decant.apps.choosing import warp_of
+    from decant.apps.compose import plain
     from decant.apps.prompts import encode
     from decant.apps.sampling import Sampling
     from decant.decoders.stopping import Stopping

@@ -7,7 +7,8 @@ from typing import Any, Final, final
 
 import torch
 
-from decant.apps.compose import compose, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import compose
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, encode
 from decant.apps.sampling import Sampling

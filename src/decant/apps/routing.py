@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from decant.apps.compose import plain, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import plain
 from decant.apps.sampling import Sampling
 from decant.apps.teaching import MIXTURE, Asked, Outcome, Told, answers_of, parted, recipe_of
 from decant.distill.router import Labelling

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from decant.apps.catalog import RECIPES, pick
-from decant.apps.compose import plain, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import plain
 from decant.apps.knobs import Spec, build, knobs_of, split, values_of
 from decant.apps.prompts import encode, read
 from decant.apps.sampling import Sampling

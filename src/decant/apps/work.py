@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from decant.apps.caches import Cache, Keeping, kept
-from decant.apps.compose import plain, warp_of
+from decant.apps.choosing import warp_of
+from decant.apps.compose import plain
 from decant.apps.crews import spread, voices
 from decant.apps.knobs import split
 from decant.apps.ranks import agreed, first

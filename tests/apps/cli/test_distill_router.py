@@ -7,8 +7,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from decant.apps.choosing import warp_of
 from decant.apps.cli import app
-from decant.apps.compose import compose, warp_of
+from decant.apps.compose import compose
 from decant.apps.sampling import Sampling
 from decant.distill import router as lessons
 from decant.errors import BadInput

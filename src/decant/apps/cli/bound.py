@@ -30,7 +30,7 @@ def measure(trial: "Trial", drafts: list[int], quiet: bool, json: str | None) ->
     """Walk the target's texts with both models, and report. Raises BadInput where there is no draft model."""
     from dataclasses import replace
 
-    from decant.apps.compose import warp_of
+    from decant.apps.choosing import warp_of
     from decant.bench.bound import laws_along, report
     from decant.models.machine import machine
 
