@@ -143,8 +143,7 @@ if __name__ == "__main__":
     parser.add_argument("--max-tokens", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    facts = begin(chosen)
-    print(heading(facts))
+    print(heading(facts := begin(chosen)))
     asked = schemas(Path(os.environ["DECANT_DATA"]))
     if chosen.quick:
         chosen.widen, chosen.limit, chosen.max_tokens, asked = None, 2, 24, asked[::40]

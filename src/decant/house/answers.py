@@ -1,0 +1,68 @@
+"""What house:diffusion learns from: task instances and pieces of code, laid out as it decodes them.
+
+A row is a question, its answer, the end token, and end tokens up to the end of a canvas, as an answer is decoded in
+canvases that are longer than it. The rows of a step have about the same length; a step is a pure function of its number.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from decant.house.mixture import encode_instance
+from decant.house.tasks import draw_any
+from decant.house.tokenizer import END
+from decant.types import PAD
+
+POOL: Final = 96  # rows that a step picks its own from, alike in length
+CODE: Final = 0.12  # of the rows
+BLOCK: Final = 32  # canvases are whole blocks
+LONGEST: Final = 256  # canvas
+TAIL: Final = 0.1  # what an end token behind the first counts for: it is soon known, and most of a long canvas
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """`room`: places of a step, at most, padding included."""
+
+    tokenizer: Tokenizer
+    code: np.ndarray
+    functions: Sequence[str]
+    room: int = 4096
+    seed: int = 0
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """ids_BT, PAD behind, and weights_BT: 0 for what is given."""
+        rng = random.Random(f"answers {self.seed} {step}")
+        rows = sorted((self._row(rng) for _ in range(POOL)), key=lambda row: len(row[0]))
+        last = rng.randrange(len(rows))
+        width = len(rows[last][0])
+        first = max(0, last + 1 - max(1, self.room // width))
+        chosen = rows[first : last + 1]
+        ids = [ids + [PAD] * (width - len(ids)) for ids, _ in chosen]
+        weights = [weights + [0.0] * (width - len(weights)) for _, weights in chosen]
+        return torch.tensor(ids), torch.tensor(weights)
+
+    def _row(self, rng: random.Random) -> tuple[list[int], list[float]]:
+        if rng.random() < CODE:
+            length = rng.randint(64, LONGEST)
+            start, given = rng.randrange(len(self.code) - length), rng.randint(1, length // 2)
+            return self.code[start : start + length].tolist(), [0.0] * given + [1.0] * (length - given)
+        while True:
+            ids, weights = encode_instance(self.tokenizer, draw_any(rng, self.functions))
+            answered = int(sum(weights))
+            if answered <= LONGEST:
+                break
+        asked = weights.index(1)
+        blocks = -(-answered // BLOCK)
+        while blocks * BLOCK < LONGEST and rng.random() < 0.4:
+            blocks += 1
+        tail = blocks * BLOCK - answered
+        end = self.tokenizer.token_to_id(END)
+        return ids[: asked + answered] + [end] * tail, [0.0] * asked + [1.0] * answered + [TAIL] * tail

@@ -1,0 +1,63 @@
+"""Make house:diffusion out of house:target: open its attention, and teach it to fill in masks.
+
+    python -m decant.house.diffusion [--out FOLDER] [--minutes N] [--threads N]
+
+`--minutes` scales the number of steps. Checkpoints live under $DECANT_HOME/house-diffusion (default
+~/.cache/decant/house-diffusion), from where an interrupted run goes on.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import torch
+from tokenizers import Tokenizer
+
+from decant.distill.diffusion.lesson import Filling
+from decant.distill.diffusion.masking import Blocks, Either, Uniform
+from decant.distill.settings import Settings
+from decant.distill.trainer import run
+from decant.house import HOME, corpus
+from decant.house.answers import Answers
+from decant.house.mixture import encode_code
+from decant.models import build as models
+from decant.models.masked.training import adapted
+
+STEPS: Final = 3000  # at 150 minutes
+PEAK: Final = 5e-4
+MUON: Final = 1e-3
+
+
+def settings(steps: int) -> Settings:
+    """Rates: half of the target's own."""
+    return Settings(steps, PEAK, MUON, min(50, steps // 10), 0.6, betas=(0.9, 0.98), weight_decay=0.05)
+
+
+def main() -> int:
+    """The command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m decant.house.diffusion", description="Make house:diffusion.")
+    parser.add_argument("--out", type=Path, default=HOME, help="where the house is written")
+    parser.add_argument("--minutes", type=float, default=150, help="scales the steps")
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    home = Path(os.environ.get("DECANT_HOME", Path.home() / ".cache" / "decant"))
+    shop = home / "house-diffusion" / f"{asked.minutes:g}-minutes"
+    words = Tokenizer.from_file(str(HOME / "target" / "tokenizer.json"))
+    code = encode_code(words, [document.text for document in corpus.documents(held_out=False)])
+    network, convention = adapted(models.load_folder(HOME / "target"))
+    texts = Answers(words, code, corpus.functions(held_out=False))
+    training = Filling(network, convention, texts.batch, Either(Uniform(least=0.05), Blocks()))
+    try:
+        run(network, training, settings(max(1, round(STEPS * asked.minutes / 150))), shop)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; the same command goes on from {shop}\n")
+        return 130
+    models.save_folder(network, asked.out / "diffusion")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Models that fill in masks: loading, training and decoding them."""

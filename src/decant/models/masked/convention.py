@@ -1,0 +1,46 @@
+"""How a masked diffusion model reads its canvas, as its config.json says.
+
+| family | in config.json | its row i predicts |
+|---|---|---|
+| LLaDA | `model_type` llada, `mask_token_id` | token i |
+| Dream | `model_type` Dream, `mask_token_id` | token i + 1, as the autoregressive model did that it comes from |
+| ours | any that transformers knows, and `masked_diffusion`: {"mask_token_id", "shift"} | as `shift` says |
+
+Source: Nie et al. 2025, arXiv:2502.09992 (LLaDA); Ye et al. 2025, arXiv:2508.15487 (Dream).
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final, final
+
+from transformers import PreTrainedConfig
+
+from decant.errors import BadInput
+
+OURS: Final = "masked_diffusion"
+SHIFTED: Final = {"llada": False, "Dream": True}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """mask_token_id: the id of a place that is still open. shift: whether row i predicts token i + 1."""
+
+    mask_token_id: int
+    shift: bool = False
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> "Convention | None":
+        """None for a model that is no masked one. Raises BadInput for one whose mask is not told."""
+        said: dict[str, Any] | None = getattr(config, OURS, None)
+        if said is not None:
+            return cls(**said)
+        if config.model_type not in SHIFTED:
+            return None
+        mask = getattr(config, "mask_token_id", None)
+        if mask is None:
+            raise BadInput(f"config.json of a {config.model_type} model names no mask_token_id; add the mask's id")
+        return cls(int(mask), SHIFTED[config.model_type])
+
+    def write(self, config: PreTrainedConfig) -> None:
+        """Into a configuration of ours."""
+        setattr(config, OURS, asdict(self))
