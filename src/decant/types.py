@@ -277,8 +277,8 @@ def _each(part: Any, on_tensor: Any, on_rows: Any) -> Any:
 
 
 def _concatenate(one: Tensor, two: Tensor) -> Tensor:
-    """Stack along B; ragged second dimensions of integer tensors are right-padded with PAD."""
-    if one.dim() > 1 and one.shape[1] != two.shape[1] and one.dtype == torch.int64:
-        width = max(one.shape[1], two.shape[1])
-        one, two = (torch.nn.functional.pad(rows, (0, width - rows.shape[1]), value=PAD) for rows in (one, two))
+    """Stack along B; ragged second dimensions of tables are right-padded: ids with PAD, others with 0."""
+    if one.dim() == 2 and one.shape[1] != two.shape[1]:
+        width, fill = max(one.shape[1], two.shape[1]), PAD if one.dtype == torch.int64 else 0
+        one, two = (torch.nn.functional.pad(rows, (0, width - rows.shape[1]), value=fill) for rows in (one, two))
     return torch.cat([one, two])

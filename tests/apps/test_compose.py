@@ -118,5 +118,5 @@ def test_a_method_that_was_named_is_refused_not_skipped(target):
     assert [method.name for method in methods] == ["prompt-lookup"]
 
 
-def test_the_default_method_uses_the_draft_if_there_is_one(draft):
-    assert (default_method(draft), default_method(None)) == ("draft-model", "prompt-lookup")
+def test_the_default_method_uses_the_draft_if_there_is_one(target, draft):
+    assert (default_method(target, draft), default_method(target, None)) == ("draft-model", "prompt-lookup")

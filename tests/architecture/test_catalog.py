@@ -22,6 +22,9 @@ ROOMS = {
     "policies": catalog.POLICIES,
     "samplers": catalog.SAMPLERS,
     "constraints": catalog.CONSTRAINTS,
+    "unmaskers": catalog.UNMASKERS,
+    "schedules": catalog.SCHEDULES,
+    "caches": catalog.CACHES,
 }
 PARTS = [(room, part) for room, table in ROOMS.items() for part in table.values()]
 PARTS += [("decoders", part) for part in catalog.DECODERS.values()]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("drafters", "verifiers", "policies", "samplers")
+ROOMS = ("drafters", "verifiers", "policies", "samplers", "unmaskers", "schedules", "caches")
 METHODS = [file for room in ROOMS for file in sorted((ROOT / "src" / "decant" / room).glob("[a-z]*.py"))]
 LAWS = sorted((ROOT / "tests" / "laws").glob("test_*.py"))
 

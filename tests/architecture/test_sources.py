@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "decant"
-METHOD_ROOMS = ("drafters", "verifiers", "policies", "samplers")
+METHOD_ROOMS = ("drafters", "verifiers", "policies", "samplers", "unmaskers", "schedules", "caches")
 METHODS = [file for room in METHOD_ROOMS for file in sorted((PACKAGE / room).glob("[a-z]*.py"))]
 SOURCES = [
     file for folder in ("src", "benchmarks", "examples", "docs") for file in sorted((ROOT / folder).rglob("*.py"))

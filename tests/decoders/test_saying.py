@@ -121,7 +121,7 @@ def test_of_equal_ones_the_smaller_id_comes_first():
 
 def test_a_text_that_is_cut_loses_theirs_too():
     output = Output([], [])
-    output.extend([1, 2, 3], [True, True, False], [Logprob(-1.0), Logprob(-2.0), Logprob(-3.0)], Stopping(2))
+    output.extend([1, 2, 3], [0, 1, 2], [True, True, False], [Logprob(-1.0), Logprob(-2.0), Logprob(-3.0)], Stopping(2))
     assert output.logprobs == [Logprob(-1.0), Logprob(-2.0)]
 
 

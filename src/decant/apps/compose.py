@@ -20,6 +20,7 @@ from decant.apps.catalog import (
     knobs_for,
     pick,
 )
+from decant.apps.filling import PLAIN, filled, refuse_strangers
 from decant.apps.guidance import Guide, led
 from decant.apps.knobs import Kinds, Spec, build, knobs_of, split
 from decant.apps.wiring import Wiring, wired
@@ -39,6 +40,8 @@ def plain(
     target: Loaded, warp: Warp, constraint: Constraint[Any] = UNCONSTRAINED, guide: Guide | None = None
 ) -> Method:
     """Plain decoding, against which every method is measured."""
+    if target.masked is not None:
+        return compose("plain", target, None, warp, constraint=constraint, guide=guide)
     return Method("plain", Autoregressive(led(target, guide).model, warp, constraint), "tokens")
 
 
@@ -60,12 +63,15 @@ def compose(
     """
     wanted = split(spec)
     recipe = pick(METHODS, wanted.name, "method")
-    if recipe.drafter is None and recipe.decoder is None:
-        build(wanted, lambda: None, {})
-        return plain(target, warp, constraint, guide)
+    refuse_strangers(recipe, target)
     judged = verifier or recipe.verifier
     judge: Verifier = _part(VERIFIERS, judged, "verifier")
     wiring = Wiring(recipe, target, draft, judge, warp, constraint, guide)
+    if target.masked is not None:
+        return filled(wanted, recipe, wiring, spec)
+    if recipe.drafter is None and recipe.decoder is None:
+        build(wanted, lambda: None, {})
+        return plain(target, warp, constraint, guide)
     promised = promise(judge, _certain(warp, target.model.vocab))
     if recipe.decoder is not None:
         loop = pick(DECODERS, recipe.decoder, "decoder").get()
@@ -126,7 +132,7 @@ def applicable(
     methods: list[Method] = []
     skipped: list[tuple[str, str]] = []
     for name, recipe in METHODS.items():
-        if recipe.drafter is None and recipe.decoder is None:
+        if name == "plain" or recipe.fills != (target.masked is not None):
             continue
         try:
             methods.append(made(name))
@@ -142,8 +148,10 @@ def promise(verifier: Verifier, certain: bool) -> Promise | None:
     return "tokens" if verifier.seeded or certain else "distribution"
 
 
-def default_method(draft: Loaded | None) -> str:
-    """What `generate` decodes with: the draft model if there is one."""
+def default_method(target: Loaded, draft: Loaded | None) -> str:
+    """What `generate` decodes with: the draft model if there is one; models that fill in masks, plainly."""
+    if target.masked is not None:
+        return PLAIN
     return "prompt-lookup" if draft is None else "draft-model"
 
 

@@ -69,8 +69,10 @@ def default_source(model: str) -> str:
 
 
 def encode(prompts: list[Prompt], target: "Loaded", max_tokens: int = 0) -> list[list[int]]:
-    """Ids of each prompt. Raises BadInput where a prompt is empty or leaves no room for `max_tokens` more tokens."""
-    return [_fitting(_ids(prompt, target), prompt.where, target, max_tokens) for prompt in prompts]
+    """Ids of each prompt, with `max_tokens` open places behind for a model that fills in masks. Raises BadInput where a
+    prompt is empty or leaves no room for `max_tokens` more tokens."""
+    found = [_fitting(_ids(prompt, target), prompt.where, target, max_tokens) for prompt in prompts]
+    return [target.opened(ids, max_tokens) for ids in found] if max_tokens else found
 
 
 def _fitting(ids: list[int], where: str, target: "Loaded", max_tokens: int) -> list[int]:

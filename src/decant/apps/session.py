@@ -162,7 +162,7 @@ def open_session(
     guide = guidance.opened(opening)
     chosen = choose(sampling, target, target.defaults, warps=warps, constraint=constraint, guide=guide)
     composed = compose(
-        default_method(helper) if method is None else method, target, helper, chosen.warp,
+        default_method(target, helper) if method is None else method, target, helper, chosen.warp,
         constraint=chosen.constraint, guide=guide, verifier=verifier, policy=policy,
     )  # fmt: skip
     composed = telling(composed, logprobs, target.model.vocab)
@@ -187,7 +187,8 @@ class Run:
         self._session, target = session, session.led
         _refuse(prompts, target.model.context)
         decodes = [target.after(prompt) for prompt in prompts]
-        room = [min(limits.max_tokens, target.model.context - len(prompt)) for prompt in prompts]
+        room = [min(limits.max_tokens, target.model.context - len(target.given(prompt))) for prompt in prompts]
+        prompts = [target.opened(prompt, places) for prompt, places in zip(prompts, room, strict=True)]
         self._requests = [
             Request(prompt, seed, Stopping(tokens, target.ends, limits.stop, decode))
             for prompt, tokens, decode in zip(prompts, room, decodes, strict=True)

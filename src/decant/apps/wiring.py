@@ -12,6 +12,7 @@ from decant.apps.catalog import DRAFTERS, NEEDS_DRAFT, NEEDS_LAYERS, Recipe, pic
 from decant.apps.guidance import Guide, led
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.awrs import ByConstraint
+from decant.diffusion import MaskedLM
 from decant.errors import BadInput, IncompatibleParts
 from decant.models import router as routers
 from decant.models.early_exit import EarlyExits
@@ -67,9 +68,22 @@ class Wiring:
         """What may come next."""
         return self.logits_constraint
 
+    def constrained(self) -> bool:
+        """Whether anything may not come next."""
+        return self.logits_constraint != Unconstrained()
+
+    def masked(self) -> MaskedLM[Any]:
+        """The model that fills in masks."""
+        assert self.host.masked is not None, "filling.refuse_strangers"
+        return self.host.masked
+
+    def mask(self) -> int:
+        """The id of an open place."""
+        return self.masked().mask
+
     def checker(self) -> ByConstraint:
         """What may come next, asked a token at a time. Raises BadInput where everything may."""
-        if self.logits_constraint == Unconstrained():
+        if not self.constrained():
             raise BadInput(f"{self.recipe.name} obeys a constraint and none was given; give one, or take plain")
         return ByConstraint(self.logits_constraint, self.host.model.vocab)
 
@@ -184,7 +198,7 @@ class Wiring:
 
 
 NAMES = frozenset(name for name in vars(Wiring) if not name.startswith("_")) - {
-    "recipe", "host", "helper", "judge", "logits_warp", "logits_constraint", "guide", "given",
+    "recipe", "host", "helper", "judge", "logits_warp", "logits_constraint", "guide", "given", "constrained",
 }  # fmt: skip
 
 

@@ -23,18 +23,31 @@ class Output:
     drafted: whether each was guessed by a drafter.
     reason:  why it ended; None while it runs.
     logprobs: what was thought of each, where the decoder was asked; else empty.
+    ahead:   by position, what is final behind a place that is still open.
     """
 
     tokens: list[int]
     drafted: list[bool]
     reason: Reason | None = None
     logprobs: list[Logprob] = field(default_factory=list)
+    ahead: dict[int, tuple[int, bool]] = field(default_factory=dict)
 
-    def extend(self, tokens: list[int], drafted: list[bool], logprobs: list[Logprob], stopping: Stopping) -> None:
-        """What a step gave; left-to-right decoders only: what is not PAD is appended."""
+    def extend(
+        self,
+        tokens: list[int],
+        positions: list[int],
+        drafted: list[bool],
+        logprobs: list[Logprob],
+        stopping: Stopping,
+    ) -> None:
+        """What a step gave, PAD left out: appended as far as nothing is open in front of it."""
         seen = len(self.tokens)
-        self.tokens += [token for token in tokens if token != PAD]
-        self.drafted += drafted[: len(self.tokens) - seen]
+        for token, position, guessed in zip(tokens, positions, drafted, strict=True):
+            if token != PAD:
+                self.ahead[position] = token, guessed
+        while (found := self.ahead.pop(len(self.tokens), None)) is not None:
+            self.tokens.append(found[0])
+            self.drafted.append(found[1])
         self.tokens, self.reason = stopping.cut(self.tokens, seen)
         self.drafted = self.drafted[: len(self.tokens)]
         self.logprobs = (self.logprobs + logprobs)[: len(self.tokens)]

@@ -80,18 +80,19 @@ def likeliest_ids(logp_XV: Tensor, count: int) -> Tensor:
     return ((order_XV << 32) - ids_V).topk(count, dim=-1).indices
 
 
-def rows_of(step: Step) -> Iterator[tuple[list[int], list[bool], list[Logprob]]]:
-    """Of each request the tokens of a step, PAD behind, which were guessed, and what was thought of them, if asked."""
-    tokens, drafted = step.tokens_BC.tolist(), step.drafted_BC.tolist()  # sync: may a text end?
+def rows_of(step: Step) -> Iterator[tuple[list[int], list[int], list[bool], list[Logprob]]]:
+    """Of each request the tokens of a step, PAD behind, their positions, which were guessed, and what was thought of
+    them, if asked."""
+    tokens = step.tokens_BC.tolist()  # sync: may a text end?
+    rows = zip(tokens, step.positions_BC.tolist(), step.drafted_BC.tolist(), strict=True)
     if step.logp_BC is None or step.top_BCK is None or step.top_logp_BCK is None:
-        yield from ((ids, guessed, []) for ids, guessed in zip(tokens, drafted, strict=True))
+        yield from ((*row, []) for row in rows)
         return
     values = step.logp_BC.tolist(), step.top_BCK.tolist(), step.top_logp_BCK.tolist()
-    for ids, guessed, logps, tops, top_logps in zip(tokens, drafted, *values, strict=True):
-        places = zip(ids, logps, tops, top_logps, strict=True)
+    for row, logps, tops, top_logps in zip(rows, *values, strict=True):
+        places = zip(row[0], logps, tops, top_logps, strict=True)
         yield (
-            ids,
-            guessed,
+            *row,
             [Logprob(logp, _allowed(top, top_logp)) for one, logp, top, top_logp in places if one != PAD],
         )
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from decant.house.mixture import encode_instance
 from decant.house.tasks import draw_any
 from decant.house.tokenizer import END
+from decant.house.tokenizer import ids as ids_of
 from decant.types import PAD
 
 POOL: Final = 96  # rows that a step picks its own from, alike in length
@@ -64,5 +65,5 @@ class Answers:
         while blocks * BLOCK < LONGEST and rng.random() < 0.4:
             blocks += 1
         tail = blocks * BLOCK - answered
-        end = self.tokenizer.token_to_id(END)
+        (end,) = ids_of(self.tokenizer, END)
         return ids[: asked + answered] + [end] * tail, [0.0] * asked + [1.0] * answered + [TAIL] * tail

@@ -23,7 +23,7 @@ from decant.house import HOME, corpus
 from decant.house.answers import Answers
 from decant.house.mixture import encode_code
 from decant.models import build as models
-from decant.models.masked.training import adapted
+from decant.models.masked.training import adapt
 
 STEPS: Final = 3000  # at 150 minutes
 PEAK: Final = 5e-4
@@ -47,7 +47,8 @@ def main() -> int:
     shop = home / "house-diffusion" / f"{asked.minutes:g}-minutes"
     words = Tokenizer.from_file(str(HOME / "target" / "tokenizer.json"))
     code = encode_code(words, [document.text for document in corpus.documents(held_out=False)])
-    network, convention = adapted(models.load_folder(HOME / "target"))
+    network = models.load_folder(HOME / "target")
+    convention = adapt(network)
     texts = Answers(words, code, corpus.functions(held_out=False))
     training = Filling(network, convention, texts.batch, Either(Uniform(least=0.05), Blocks()))
     try:

@@ -14,9 +14,12 @@ from decant.models import rounded
 from decant.models.attention import NAME as FUSED
 from decant.models.causal import Causal
 from decant.models.check import Exact, obeys_trees, settle
+from decant.models.fast.lean import Lean
 from decant.models.fast.reading import take, why_not
 from decant.models.linears import steady
 from decant.models.loaded import Loaded
+from decant.models.masked.canvas import Canvas
+from decant.models.masked.convention import Convention
 from decant.models.padded import Padded
 from decant.models.speller import Speller
 from decant.models.weights import WEIGHTS, Rounding, layouts, refuse_rounding, settled
@@ -89,7 +92,8 @@ def load(
             _fuse_attention(network)
             packed, filling = steady(network)
     causal = Causal.over(runs or Padded.of(network, positions, filling))
-    causal = replace(causal, trees=obeys_trees(causal))
+    masked = _masked(network, runs, name)
+    causal = replace(causal, trees=masked is None and obeys_trees(causal))
     loaded = Loaded(
         name=name,
         model=causal,
@@ -105,7 +109,11 @@ def load(
             "widen": widen,
             "parameters": parameters,
         },
+        masked=masked,
     )
+    if masked is not None:
+        note = "exact mode is for models that speak from left to right; rows of a canvas are computed as they come"
+        return replace(loaded, exact_note=note)
     loaded = loaded.tuned()
     if not dense and exact == "auto":
         note = (
@@ -199,6 +207,19 @@ def _tokenizer(name: str, revision: str | None, trust_remote_code: bool) -> PreT
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
     except Exception as error:  # as above
         raise BadInput(f"the tokenizer of {name} could not be loaded: {error}") from error
+
+
+def _masked(network: PreTrainedModel, runs: Lean | None, name: str) -> Canvas | None:
+    """The model as one that fills in masks, if it is one. Raises IncompatibleParts for one of a strange family."""
+    convention = Convention.of(network.config)
+    if convention is None:
+        return None
+    if runs is None:
+        raise IncompatibleParts(
+            f"{name} fills in masks and is a {type(network).__name__}, which decant's own forward pass does not know "
+            f"({why_not(network) or 'lean=False'}); it reads Llama, Qwen2, Qwen3, Mistral and Phi-3"
+        )
+    return Canvas(runs, convention)
 
 
 def _refuse_stateful(network: PreTrainedModel) -> None:

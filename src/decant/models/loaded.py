@@ -12,6 +12,7 @@ from decant.models.causal import Causal
 from decant.models.check import chain_probe, pass_seconds, settle
 from decant.models.fast.lean import Lean
 from decant.models.machine import fast_bfloat16, instruction_sets
+from decant.models.masked.canvas import Canvas
 from decant.models.rows import PROBE, RowClass, cheapest, fillings, find, priced, remembered, whole
 from decant.models.speller import Speller
 from decant.types import CostCurve
@@ -35,6 +36,8 @@ class Loaded:
     exact_note: which exactness applies, and why.
     setting:    how it was loaded: dtype, weights, device, packed linears, widened size.
     heads:      folders of trained heads by kind, which come before those that the folder's decant.json names.
+    masked:     the same network as a `MaskedLM`, of models that fill in masks: they do not speak from left to right,
+        and their `model` only says how large they are.
     """
 
     name: str
@@ -46,10 +49,22 @@ class Loaded:
     exact_note: str
     setting: dict[str, Any]
     heads: Mapping[str, str] = field(default_factory=dict)
+    masked: Canvas | None = None
 
     def encode(self, text: str) -> list[int]:
         """Prompt ids, with the special tokens that the tokenizer puts in front. Text never spells a special token."""
         return Speller(self.name, self._spelling()).encode(text)
+
+    def opened(self, ids: list[int], places: int) -> list[int]:
+        """A prompt as it is decoded: of a model that fills in masks with so many open places behind it, unless it has
+        open places itself."""
+        if self.masked is None or self.masked.mask in ids:
+            return ids
+        return ids + [self.masked.mask] * places
+
+    def given(self, ids: list[int]) -> list[int]:
+        """Of an opened prompt, what stands in front of the first open place."""
+        return ids if self.masked is None or self.masked.mask not in ids else ids[: ids.index(self.masked.mask)]
 
     def encode_chat(self, messages: list[dict[str, str]]) -> list[int]:
         """Ids of a conversation up to where the assistant speaks. Raises BadInput without a chat template."""
@@ -61,7 +76,7 @@ class Loaded:
 
     def after(self, prompt: list[int]) -> Callable[[list[int]], str]:
         """output ids -> text, as it reads behind this prompt: a leading space stays a space."""
-        tail = prompt[-TAIL:]
+        tail = self.given(prompt)[-TAIL:]
         before = len(self.decode(tail))
         return lambda ids: self.decode(tail + ids)[before:]
 

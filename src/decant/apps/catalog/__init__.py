@@ -6,11 +6,12 @@ Parts are named by module and imported when `compose` asks, so that a misspelt n
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from decant.apps.catalog.choosing import CONSTRAINTS, SAMPLERS
+from decant.apps.catalog.diffusion import CACHES, FILLING, SCHEDULES, UNMASKERS
 from decant.apps.catalog.drafters import DRAFTERS
-from decant.apps.catalog.methods import METHODS
+from decant.apps.catalog.methods import METHODS as SPEAKING
 from decant.apps.catalog.parts import DECODERS, POLICIES, VERIFIERS
 from decant.apps.catalog.recipes import RECIPES
 from decant.apps.catalog.rows import (
@@ -25,10 +26,15 @@ from decant.apps.catalog.rows import (
     Recipe,
     Row,
 )
-from decant.apps.knobs import Kinds, knobs_of, split, values_of
+from decant.apps.knobs import Kinds, Spec, knobs_of, split, values_of
 from decant.errors import UnknownMethod
 
+METHODS: Final = {**SPEAKING, **FILLING}
+CHOICES: Final = ("schedule", "cache")
+"""Knobs of methods for models that fill in masks, which choose a part."""
+
 __all__ = [
+    "CACHES",
     "CONSTRAINTS",
     "DECODERS",
     "DEFAULT_VERIFIER",
@@ -42,12 +48,16 @@ __all__ = [
     "POLICIES",
     "RECIPES",
     "SAMPLERS",
+    "SCHEDULES",
+    "UNMASKERS",
     "VERIFIERS",
     "WIRED",
     "Part",
     "Recipe",
     "check",
+    "filling",
     "knobs_for",
+    "loop_of",
     "pick",
 ]
 
@@ -61,8 +71,17 @@ def pick(table: Mapping[str, Row], name: str, role: str) -> Row:
     raise UnknownMethod(f"no {role} is called {name!r}; {said}")
 
 
-def knobs_for(recipe: Recipe, policy: str | None = None) -> tuple[Kinds, Kinds]:
-    """The knobs of a recipe's drafter, and those of the policy that paces it; or those of its decoder, and none."""
+def knobs_for(recipe: Recipe, policy: str | None = None, spec: Spec | None = None) -> tuple[Kinds, Kinds]:
+    """The knobs of a recipe's drafter, and those of the policy that paces it; or those of its decoder, and none.
+
+    Of a method for models that fill in masks: those of its decoder and its parts, of which `spec` may choose others.
+    """
+    if recipe.fills:
+        roles, _ = filling(recipe, spec or Spec(recipe.name, {}))
+        kinds: dict[str, Any] = dict.fromkeys(CHOICES, str)
+        for made in (loop_of(recipe), *roles.values()):
+            kinds |= knobs_of(made, dict.fromkeys(WIRED))
+        return kinds, {}
     if recipe.decoder is not None:
         return _knobs(pick(DECODERS, recipe.decoder, "decoder").get()), {}
     if recipe.drafter is None:
@@ -70,6 +89,22 @@ def knobs_for(recipe: Recipe, policy: str | None = None) -> tuple[Kinds, Kinds]:
     drafter = pick(DRAFTERS, recipe.drafter, "drafter").get()
     pace = pick(POLICIES, split(policy or recipe.policy).name, "policy").get()
     return _knobs(drafter), knobs_of(pace)
+
+
+def filling(recipe: Recipe, spec: Spec) -> tuple[Mapping[str, Any], Spec]:
+    """Unmasker, schedule and refresh of a method for models that fill in masks, and the knobs that choose none."""
+    chosen = [spec.knobs.get(knob, getattr(recipe, knob)) for knob in CHOICES]
+    roles = {
+        "unmasker": pick(UNMASKERS, str(recipe.unmasker), "unmasker").get(),
+        "schedule": pick(SCHEDULES, chosen[0], "schedule").get(),
+        "refresh": pick(CACHES, chosen[1], "cache").get(),
+    }
+    return roles, Spec(spec.name, {knob: text for knob, text in spec.knobs.items() if knob not in CHOICES})
+
+
+def loop_of(recipe: Recipe) -> Any:
+    """The decoder of a method for models that fill in masks."""
+    return pick(DECODERS, recipe.decoder or "masked-diffusion", "decoder").get()
 
 
 def _knobs(made: Any) -> Kinds:
@@ -90,6 +125,6 @@ def check(specs: Iterable[str], verifier: str | None = None, policy: str | None 
         wanted = split(spec)
         recipe = pick(METHODS, wanted.name, "method")
         if wanted.knobs:
-            mine, his = knobs_for(recipe, policy)
+            mine, his = knobs_for(recipe, policy, wanted)
             values_of(wanted.parted(mine, his)[0], mine)
             values_of(wanted.parted(mine, his)[1], his)

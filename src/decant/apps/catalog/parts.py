@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from decant.apps.catalog.rows import NEEDS_DRAFT, NEEDS_LAYERS, Part, table
+from decant.apps.catalog.rows import NEEDS_DRAFT, NEEDS_LAYERS, NEEDS_MASKS, Part, table
 
 VERIFIERS: Final = table(
     Part(
@@ -131,6 +131,13 @@ POLICIES: Final = table(
     ),
 )
 DECODERS: Final = table(
+    Part(
+        "masked-diffusion",
+        "a canvas of open places is filled in: predict all, settle some, again",
+        "decoders.masked_diffusion:MaskedDiffusion",
+        "Nie et al. 2025, arXiv:2502.09992; Sahoo et al. 2024, arXiv:2406.07524",
+        needs=NEEDS_MASKS,
+    ),
     Part(
         "ead",
         "two models of one tokenizer take turns: the target speaks while the text is uncertain",

@@ -9,8 +9,9 @@ DEFAULT_VERIFIER: Final = "coupled"
 NEEDS_DRAFT: Final = "a draft model"
 NEEDS_TREES: Final = "tree masks"
 NEEDS_HEAD: Final = "a trained head"
+NEEDS_MASKS: Final = "a model that fills in masks"
 NEEDS_LAYERS: Final = "decant's own forward pass"
-WIRED: Final = frozenset({"coupled"})
+WIRED: Final = frozenset({"coupled", "mask", "length"})
 """Fields that look like knobs and are none (`wiring` sets them): how a drafter draws follows from who verifies."""
 FOLDERS: Final = frozenset({"head", "router"})
 """Fields that `wiring` fills with what was trained; a knob of that name says which folder holds it."""
@@ -54,6 +55,7 @@ class Recipe:
     verifier: the default, as `--verifier` would spell it.
     decoder:  of methods that are no draft-and-verify loop.
     head:     the kind of trained head, where it is not the drafter's own.
+    unmasker: of methods for models that fill in masks; schedule and cache are the defaults, as a knob would spell them.
     """
 
     name: str
@@ -65,6 +67,14 @@ class Recipe:
     verifier: str = DEFAULT_VERIFIER
     decoder: str | None = None
     head: str | None = None
+    unmasker: str | None = None
+    schedule: str = "blocks"
+    cache: str = "none"
+
+    @property
+    def fills(self) -> bool:
+        """Whether it is for models that fill in masks."""
+        return self.unmasker is not None
 
 
 def _found(home: str) -> Any:

@@ -81,7 +81,8 @@ class Filling:
 
     def nats(self, state: None, step: int, piece: Piece) -> Tensor:
         """Weighted nats, summed."""
-        at = (piece.weight_BT > 0).nonzero(as_tuple=True)  # sync: how many places are hidden
+        row_N, place_N = (piece.weight_BT > 0).nonzero(as_tuple=True)  # sync: how many places are hidden
+        at = (row_N, place_N)
         present_BT = piece.canvas_BT != PAD
         logits_NV = masked_logits(
             self.network, self.convention, piece.canvas_BT.clamp_min(0), present_BT, at, piece.ahead_BTT

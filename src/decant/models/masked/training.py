@@ -36,8 +36,8 @@ def masked_logits(
     return logits_NV.index_fill(-1, torch.tensor([convention.mask_token_id], device=logits_NV.device), -torch.inf)
 
 
-def adapted(network: PreTrainedModel, shift: bool = False) -> tuple[PreTrainedModel, Convention]:
-    """The same network with one more row for a mask, which starts as the mean of all; its configuration says so.
+def adapt(network: PreTrainedModel, shift: bool = False) -> Convention:
+    """Give it one more row for a mask, which starts as the mean of all; its configuration says so.
 
     Source: Gong et al. 2024, arXiv:2410.17891 (DiffuLLaMA); the row's start is ours.
     """
@@ -51,4 +51,4 @@ def adapted(network: PreTrainedModel, shift: bool = False) -> tuple[PreTrainedMo
             part.weight[mask] = part.weight[:mask].mean(0)
     convention = Convention(mask, shift)
     convention.write(network.config)
-    return network, convention
+    return convention

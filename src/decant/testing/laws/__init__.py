@@ -7,6 +7,7 @@ from decant.testing.laws.constraint import check_constraint
 from decant.testing.laws.continuous import check_continuous
 from decant.testing.laws.decoder import check_decoder, check_law
 from decant.testing.laws.drafter import check_drafter
+from decant.testing.laws.filling import check_filling
 from decant.testing.laws.growth import check_growth
 from decant.testing.laws.model import check_model
 from decant.testing.laws.noise import check_noise
@@ -19,6 +20,7 @@ __all__ = [
     "check_continuous",
     "check_decoder",
     "check_drafter",
+    "check_filling",
     "check_growth",
     "check_law",
     "check_model",

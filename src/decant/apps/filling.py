@@ -1,0 +1,51 @@
+"""From a name to a method for models that fill in masks.
+
+A spec is the method's name, then knobs: `schedule=` and `cache=` choose those parts, every other belongs to the decoder
+or to one of its parts: `threshold:tau=0.8:cache=dual:block=16`.
+"""
+
+from typing import Final
+
+from decant.apps.catalog import METHODS, WIRED, Recipe, filling, loop_of
+from decant.apps.knobs import Spec, build, knobs_of
+from decant.apps.wiring import Wiring
+from decant.decoders.method import Method
+from decant.errors import BadInput, IncompatibleParts
+from decant.models.load import Loaded
+
+PLAIN: Final = "low-confidence"
+"""What plain decoding is for such models: the surest place of a block, one a step."""
+
+
+def refuse_strangers(recipe: Recipe, target: Loaded) -> None:
+    """Raises IncompatibleParts where method and model are of different kinds."""
+    if recipe.fills and target.masked is None:
+        raise IncompatibleParts(
+            f"{recipe.name} is for models that fill in masks, and {target.name} speaks from left to right; take "
+            f"house:diffusion, or another method"
+        )
+    if target.masked is not None and not recipe.fills and recipe.name != "plain":
+        raise IncompatibleParts(
+            f"{target.name} fills in masks, and {recipe.name} is for models that speak from left to right; take "
+            f"threshold, or another method for such models (decant methods)"
+        )
+
+
+def filled(spec: Spec, recipe: Recipe, wiring: Wiring, name: str) -> Method:
+    """The method. Raises BadInput for a knob, or for a setting that such models do not know."""
+    if wiring.guide is not None or wiring.constrained():
+        raise BadInput(
+            f"{wiring.host.name} fills in masks, which has no order for guidance, penalties and constraints of texts "
+            f"that are said from left to right; leave them out"
+        )
+    recipe = recipe if recipe.fills else METHODS[PLAIN]
+    roles, rest = filling(recipe, spec)
+    loop = loop_of(recipe)
+    parts = {}
+    for role, made in roles.items():
+        kinds = knobs_of(made, dict.fromkeys(WIRED))
+        parts[role] = build(rest.parted(kinds, rest.knobs)[0], made, kinds, wiring.given(made))
+    kinds = knobs_of(loop, dict.fromkeys(WIRED))
+    decoder = build(rest.parted(kinds, rest.knobs)[0], loop, kinds, wiring.given(loop) | parts)
+    default = not {"schedule", "cache"} & {*spec.knobs} and name.split(":")[0] in {"plain", PLAIN}
+    return Method(name, decoder, "tokens" if getattr(loop, "exact", False) or (default and not rest.knobs) else None)

@@ -1,0 +1,1 @@
+"""Which open places may settle now."""

@@ -1,0 +1,1 @@
+"""Who decides which open places of a canvas settle."""
