@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from decant import bench, prove
     from decant.apps.api import Completion, generate, stream
     from decant.apps.compose import compose, plain
+    from decant.constraints.grammar import Choice, Json, Lark, Regex
     from decant.decoders.autoregressive import Autoregressive
     from decant.decoders.speculative import Speculative
     from decant.errors import DecantError
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "Autoregressive": "decant.decoders.autoregressive",
+    "Choice": "decant.constraints.grammar",
     "Completion": "decant.apps.api",
     "DecantError": "decant.errors",
+    "Json": "decant.constraints.grammar",
+    "Lark": "decant.constraints.grammar",
+    "Regex": "decant.constraints.grammar",
     "Speculative": "decant.decoders.speculative",
     "bench": "",
     "chain": "decant.samplers.chain",
@@ -60,6 +65,10 @@ __all__ = [  # noqa: RUF022  (the order of use)
     "top_p",
     "min_p",
     "chain",
+    "Json",
+    "Regex",
+    "Lark",
+    "Choice",
     "bench",
     "prove",
     "DecantError",

@@ -10,7 +10,7 @@ from benchmarks.peers.judge import Judge
 from benchmarks.peers.seam import CannotRun, Weights
 from benchmarks.peers.table import PEERS, QUICK, Peer, rows
 from benchmarks.peers.worker import Worker
-from decant.models.load import HOUSE
+from decant.models.folder import HOUSE
 
 FAKE = """
 import os

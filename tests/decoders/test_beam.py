@@ -18,7 +18,8 @@ from decant.decoders.continuous import Continuous, Request
 from decant.decoders.generate import generate, right_pad
 from decant.decoders.stopping import Stopping
 from decant.errors import BadInput
-from decant.models.load import HOUSE, load
+from decant.models.folder import HOUSE
+from decant.models.load import load
 from decant.noise import Noise
 from decant.samplers.greedy import greedy
 from decant.testing.laws import check_continuous

@@ -12,7 +12,8 @@ from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.contrastive_search import ContrastiveSearch
 from decant.errors import BadInput
-from decant.models.load import HOUSE, load
+from decant.models.folder import HOUSE
+from decant.models.load import load
 from decant.samplers.greedy import greedy
 from decant.testing.laws import check_continuous
 from decant.testing.markov import MarkovLM

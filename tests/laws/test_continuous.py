@@ -56,14 +56,15 @@ class Forgetful:
         return self.inner.start(prompt_BT, noise)
 
     def step(self, state):
+        noise, root_B = state.noise, state.noise.root_B
         if self.mistake == "a seed of the batch":
-            state = replace(
-                state, noise=replace(state.noise, seed_B=state.noise.seed_B[:1].expand_as(state.noise.seed_B))
-            )
-        after, step = self.inner.step(state)
+            noise = replace(noise, seed_B=noise.seed_B[:1].expand_as(noise.seed_B))
         if self.mistake == "noise of the batch's age":
-            oldest = after.noise.root_B.max().expand_as(after.noise.root_B)
-            after = replace(after, noise=replace(after.noise, root_B=oldest))
+            noise = replace(noise, root_B=root_B.max().expand_as(root_B))
+        after, step = self.inner.step(replace(state, noise=noise))
+        off_B = root_B - noise.root_B  # what is said keeps its place: without it a request would never end
+        step = replace(step, positions_BC=step.positions_BC + off_B[:, None])
+        after = replace(after, noise=after.noise.advance(off_B))
         if self.mistake == "a neighbour's text":
             after = replace(after, context=replace(after.context, tokens_BT=after.context.tokens_BT.roll(1, 0)))
         return after, step

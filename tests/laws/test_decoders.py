@@ -285,9 +285,11 @@ class Runaway:
         return self.inner.start(prompt_BT, noise)
 
     def step(self, state):
-        after, step = self.inner.step(state)
-        if self.mistake == "noise stands still":
-            after = replace(after, noise=replace(after.noise, root_B=state.noise.root_B))
+        still = self.mistake == "noise stands still"
+        off_B = state.noise.root_B if still else torch.zeros_like(state.noise.root_B)
+        after, step = self.inner.step(replace(state, noise=state.noise.advance(-off_B)))
+        step = replace(step, positions_BC=step.positions_BC + off_B[:, None])  # else no request would ever end
+        after = replace(after, noise=after.noise.advance(off_B))
         if self.mistake == "the same draft twice":
             after = replace(after, drafting=state.drafting, context=state.context)
         return after, step

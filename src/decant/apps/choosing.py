@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, final
 
 from decant.apps.guidance import Guide
+from decant.apps.inherited import SHIPPED_TOP, Inherited, biased, suppressed, unhonoured
 from decant.apps.sampling import BESIDE, CUTS, NAMES, THEIRS, XTC, Origin, Sampling
 from decant.constraints.bad_words import BadWords
 from decant.constraints.dry import DRY
 from decant.constraints.frequency_penalty import FrequencyPenalty
-from decant.constraints.grammar import Choice, Description, Json
+from decant.constraints.grammar import Choice, Description, Json, Regex
 from decant.constraints.logit_bias import LogitBias
 from decant.constraints.mirostat import Mirostat
 from decant.constraints.no_repeat_ngram import NoRepeatNGram
@@ -34,6 +35,7 @@ from decant.samplers.top_n_sigma import top_n_sigma
 from decant.samplers.top_p import top_p
 from decant.samplers.typical import typical
 from decant.samplers.xtc import xtc
+from decant.vocab.matching import demanded
 
 BREAKERS: Final = ("\n", ":", '"', "*")  # over which DRY sees no repetition; llama.cpp's
 
@@ -97,11 +99,19 @@ def choose(
             raise BadInput(f"sampler stands in place of {' and '.join(twice)}; give one or the other")
         defaults = {**defaults, "do_sample": False}
     settled = asked.settled(defaults)
-    parts = [*_given(constraint, target), *history_of(settled, target), *mirostat_of(settled)]
-    steps = warps_of(settled) if warps is None else [(_name(warp), warp) for warp in warps]
+    first, last = biased(defaults), suppressed(defaults, target.model.vocab)
+    parts = [
+        *(*_given(constraint, target), *_named(first), *history_of(settled, target)),
+        *(*_named(last), *mirostat_of(settled)),
+    ]
+    shipped = asked.origin("top_h", defaults) == "generation_config.json"
+    steps = warps_of(settled, shipped) if warps is None else [(_name(warp), warp) for warp in warps]
     leading = [] if guide is None else [Applied(guide.kind, guide.said, "given")]
+    theirs = {one.name: one.value for one in (*first, *last)}
     applied = [
-        Applied(name, _value(settled, name), asked.origin(name, defaults) if name in NAMES else "given")
+        Applied(name, theirs[name], "generation_config.json")
+        if name in theirs
+        else Applied(name, _value(settled, name), asked.origin(name, defaults) if name in NAMES else "given")
         for name, _ in (*parts, *steps)
     ]
     return Chosen(
@@ -113,18 +123,22 @@ def choose(
         {
             **({} if warps is None else {"temperature": None, "sampler": [name for name, _ in steps]}),
             **({} if constraint is None else {"constraint": repr(constraint)}),
+            **{name: str(value) for name, value in theirs.items()},
+            **({"top_h_shipped_top": SHIPPED_TOP} if shipped else {}),
             **({} if guide is None else guide.facts()),
         },
         guide,
     )
 
 
-def warps_of(sampling: Sampling) -> Steps:
+def warps_of(sampling: Sampling, shipped: bool = False) -> Steps:
     """In the order of transformers: temperature, top_h, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff.
 
     top_n_sigma stands behind temperature, which it does not depend on: it measures the whole row, before anything is
     cut. xtc_probability stands last: its coin decides on what the cuts left. Temperature 0, and none, are greedy;
     beside mirostat, which brings temperature and cut, there are none.
+
+    shipped: top_h by the rule of transformers, which a model's own setting is meant for; else by the paper's.
     """
     if sampling.mirostat:
         return []
@@ -132,7 +146,7 @@ def warps_of(sampling: Sampling) -> Steps:
         return [("temperature", greedy())]
     makers = {
         "top_n_sigma": top_n_sigma,
-        "top_h": top_h,
+        "top_h": lambda share: top_h(share, SHIPPED_TOP if shipped else None),
         "top_k": top_k,
         "top_p": top_p,
         "min_p": min_p,
@@ -183,6 +197,8 @@ def refuse_stops(constraint: Constraint[Any] | Description | None, stops: Sequen
     for stop in stops:
         if isinstance(constraint, Choice) and (cut := [one for one in constraint.strings if stop in one]):
             raise BadInput(f"the stop string {stop!r} cuts the choice {cut[0]!r}; leave one of them out")
+        if isinstance(constraint, Regex) and demanded(constraint.pattern, stop):
+            raise BadInput(f"the stop string {stop!r} is part of all text of {constraint}; leave one of them out")
         if isinstance(constraint, Json) and stop in _marks(json.loads(constraint.text)):
             raise BadInput(f"the stop string {stop!r} is part of all JSON of this schema; leave it out")
 
@@ -211,6 +227,10 @@ def _given(constraint: Any, target: Loaded) -> Steps:
     from decant.apps.constraining import bound
 
     return [(str(constraint), bound(constraint, target))]
+
+
+def _named(parts: list[Inherited]) -> Steps:
+    return [(one.name, one.part) for one in parts]
 
 
 def _as_one(parts: list[Constraint[Any]]) -> Constraint[Any]:
@@ -275,4 +295,4 @@ def _unused(
         if asked.mirostat or warps:
             replaced = f"{'sampler' if warps else 'mirostat'} stands in its place"
         found.append((f"{name} of generation_config.json", value, "overridden" if overridden else replaced))
-    return found
+    return [*found, *unhonoured(defaults)]

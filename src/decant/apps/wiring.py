@@ -16,8 +16,9 @@ from decant.diffusion import MaskedLM
 from decant.errors import BadInput, IncompatibleParts
 from decant.models import router as routers
 from decant.models.early_exit import EarlyExits
+from decant.models.folder import HOUSE
 from decant.models.heads import folder as heads
-from decant.models.load import HOUSE, Loaded
+from decant.models.load import Loaded
 from decant.models.spelling import between
 from decant.models.superposed import Superposed
 from decant.models.tutor import Tutor

@@ -45,7 +45,7 @@ class Json:
             raise BadInput(f"a JSON schema is an object, true or false, got {self.text[:40]}; give a JSON object")
 
     def __str__(self) -> str:
-        return "the JSON schema"
+        return f"the JSON schema{' without white space' * self.compact}"
 
     @property
     def text(self) -> str:

@@ -84,7 +84,7 @@ class MaskedDiffusion(Generic[C]):
 
 
 def parted(prompt_BT: Tensor, mask: int, length: int) -> tuple[Tensor, Tensor]:
-    """prompt_BT up to the first mask, and canvas_BL from there; a prompt without one has `length` open places behind."""
+    """prompt_BT up to the first mask, canvas_BL from there on; without a mask, `length` open places stand behind."""
     rows = [[token for token in row if token != PAD] for row in prompt_BT.tolist()]  # sync: once a request
     rows = [row if mask in row else row + [mask] * length for row in rows]
     firsts = [row.index(mask) for row in rows]

@@ -1,7 +1,7 @@
 """What house:diffusion learns from: task instances and pieces of code, laid out as it decodes them.
 
 A row is a question, its answer, the end token, and end tokens up to the end of a canvas, as an answer is decoded in
-canvases that are longer than it. The rows of a step have about the same length; a step is a pure function of its number.
+canvases that are longer than it. Rows of a step are about equally long; a step is a pure function of its number.
 """
 
 import random

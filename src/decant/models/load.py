@@ -1,7 +1,5 @@
 """From a name to a model that is ready to decode: a folder, `house:NAME`, a Hub id, or a model already in memory."""
 
-import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +14,7 @@ from decant.models.causal import Causal
 from decant.models.check import Exact, obeys_trees, settle
 from decant.models.fast.lean import Lean
 from decant.models.fast.reading import take, why_not
+from decant.models.folder import find, named_draft
 from decant.models.linears import steady
 from decant.models.loaded import Loaded
 from decant.models.masked.canvas import Canvas
@@ -25,7 +24,6 @@ from decant.models.speller import Speller
 from decant.models.weights import WEIGHTS, Rounding, layouts, refuse_rounding, settled
 from decant.models.widen import widen as enlarge
 
-HOUSE = Path(__file__).parents[1] / "house"  # found by its path: models never import the house
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -66,7 +64,7 @@ def load(
         name, network, folder = model.config.name_or_path or type(model).__name__, model.eval(), None
     else:
         name = model
-        folder = _find(model)
+        folder = find(model)
         network = _read(folder, dtype, revision, trust_remote_code)
         tokenizer = tokenizer or _tokenizer(folder, revision, trust_remote_code)
     _refuse_stateful(network)
@@ -100,8 +98,8 @@ def load(
         tokenizer=tokenizer,
         ends=ends,
         defaults=defaults,
-        draft=_named_draft(folder),
-        exact_note="",
+        draft=named_draft(folder),
+        exact_note="a canvas is filled in: exact mode is for models that speak from left to right" * bool(masked),
         setting={
             "dtype": str(network.dtype).removeprefix("torch."),
             "weights": str(network.dtype).removeprefix("torch.") if weights == "auto" else weights,
@@ -111,10 +109,11 @@ def load(
         },
         masked=masked,
     )
-    if masked is not None:
-        note = "exact mode is for models that speak from left to right; rows of a canvas are computed as they come"
-        return replace(loaded, exact_note=note)
-    loaded = loaded.tuned()
+    return loaded if masked is not None else _exactly(loaded.tuned(), exact, dense)
+
+
+def _exactly(loaded: Loaded, exact: Exact, dense: bool) -> Loaded:
+    """In the mode that applies, which it says."""
     if not dense and exact == "auto":
         note = (
             "exact mode is off: in a mixture of experts the rows that an expert sees vary; --exact on runs every expert"
@@ -129,53 +128,17 @@ def stored(
     model: str, revision: str | None = None, trust_remote_code: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     """A model as transformers reads it, in its own types, and its tokenizer. Raises BadInput."""
-    folder = _find(model)
+    folder = find(model)
     network = _read(folder, "auto", revision, trust_remote_code)
     return network, _tokenizer(folder, revision, trust_remote_code)
 
 
 def speller(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Speller:
     """A model's tokenizer; its weights are not read. Raises BadInput."""
-    tokenizer = _tokenizer(_find(model), revision, trust_remote_code)
+    tokenizer = _tokenizer(find(model), revision, trust_remote_code)
     if tokenizer is None:
         raise BadInput(f"{model} has no tokenizer files; put tokenizer.json beside the weights")
     return Speller(model, tokenizer)
-
-
-def _find(name: str) -> str:
-    """A folder that exists, or a Hub id. Raises BadInput."""
-    if name.startswith("house:"):
-        folder = HOUSE / name.removeprefix("house:")
-        if not (folder / "config.json").is_file():
-            known = ", ".join(sorted(f"house:{path.parent.name}" for path in HOUSE.glob("*/config.json")))
-            raise BadInput(f"no house model is called {name!r}; there are {known or 'none in this installation'}")
-        name = str(folder)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        _refuse_broken(folder, name)
-        return str(folder)
-    if folder.exists():
-        raise BadInput(f"{name} is a file; give the folder that holds config.json and the weights")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith((".", "/", "~")):
-        raise BadInput(f"no folder {name!r}, and it is not a Hub id (owner/model) or house:NAME either")
-    return name
-
-
-def _refuse_broken(folder: Path, name: str) -> None:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise BadInput(f"{name} holds no config.json; give a model folder in Hugging Face format")
-    try:
-        json.loads(config.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{config} cannot be read: {error}") from error
-    if not list(folder.glob("*.safetensors")):
-        if list(folder.glob("*.bin")) + list(folder.glob("*.pt")) + list(folder.glob("*.pth")):
-            raise BadInput(
-                f"{name} has pickle weights only, which can run code when they are read; convert them once with "
-                f"transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(folder)"
-            )
-        raise BadInput(f"{name} holds no *.safetensors file; give a model folder in Hugging Face format")
 
 
 def _read(name: str, dtype: str, revision: str | None, trust_remote_code: bool) -> PreTrainedModel:
@@ -278,26 +241,8 @@ def ends_of(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None)
 
 
 def _defaults(network: PreTrainedModel) -> dict[str, Any]:
-    names = (
-        *("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "eta_cutoff", "epsilon_cutoff", "top_h"),
-        *("repetition_penalty", "no_repeat_ngram_size", "bad_words_ids"),
-    )
     said = network.generation_config.to_diff_dict() if network.generation_config else {}
-    return {name: said[name] for name in names if said.get(name) is not None}
-
-
-def _named_draft(folder: str | None) -> str | None:
-    """The draft that decant.json beside the weights names; a relative path counts from there."""
-    file = Path(folder or "") / "decant.json"
-    if folder is None or not file.is_file():
-        return None
-    try:
-        draft = json.loads(file.read_text()).get("draft")
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadInput(f"{file} cannot be read: {error}") from error
-    if draft and not draft.startswith("house:") and (file.parent / draft).is_dir():
-        return str(file.parent / draft)
-    return draft
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _device(name: str) -> torch.device:

@@ -3,14 +3,16 @@
 Source: Moskal et al. 2024, github.com/guidance-ai/llguidance.
 """
 
+import re
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final, final
 
 from decant.errors import BadInput, MissingExtra
 from decant.vocab.vocabulary import Vocabulary
 
 SPECIAL: Final = b"\xff"  # llguidance's mark of a token that no text writes; no UTF-8 holds this byte
+NOTHING: Final = "NoExtensionBias"  # llguidance's word for a place where no token may follow
 KEPT: Final = 4096  # spellings: the same texts are forced again and again, on every node and as guesses
 
 
@@ -90,6 +92,16 @@ class _Asked:
         return list(self._spelt(text))
 
 
+def demanded(pattern: str, text: str) -> bool:
+    """Whether every text that a regular expression matches as a whole holds `text`; False where llguidance gives up.
+
+    A millisecond: those that do not hold it are another regular expression, and llguidance says whether it is empty.
+    """
+    without = "".join(f"\\x{{{ord(letter):x}}}" for letter in text)
+    every = f"start: TEXT\nTEXT: /{_unslashed(pattern)}/"
+    return _empty(f"{every} & ~/(?s:.*){without}(?s:.*)/") and not _empty(every)
+
+
 def library() -> Any:
     """llguidance itself. Raises MissingExtra where it is not installed."""
     try:
@@ -97,6 +109,26 @@ def library() -> Any:
     except ImportError as error:
         raise MissingExtra("llguidance is not installed: pip install 'decant[grammar]'") from error
     return llguidance
+
+
+@cache
+def _bytes() -> Tokens:
+    """One token a byte, and an end."""
+    return Tokens(Vocabulary([bytes([byte]) for byte in range(255)], {"<end>": 255}), frozenset({255}), 256)
+
+
+def _empty(lark: str) -> bool:
+    """Whether llguidance is sure that no text follows from a grammar of one terminal."""
+    matcher = library().LLMatcher(_bytes().known, library().LLMatcher.grammar_from_lark(lark), log_level=0)
+    if matcher.is_error() or matcher.is_accepting():
+        return False
+    matcher.compute_bitmask()
+    return matcher.is_error() and matcher.get_error().startswith(NOTHING)
+
+
+def _unslashed(pattern: str) -> str:
+    """As it stands between slashes."""
+    return re.sub(r"\\.|/", lambda found: "\\/" if found[0] == "/" else found[0], pattern)
 
 
 def _known(piece: bytes | None, name: str | None) -> bytes:

@@ -104,7 +104,7 @@ def filling(recipe: Recipe, spec: Spec) -> tuple[Mapping[str, Any], Spec]:
 
 def loop_of(recipe: Recipe) -> Any:
     """The decoder of a method for models that fill in masks."""
-    return pick(DECODERS, recipe.decoder or "masked-diffusion", "decoder").get()
+    return pick(DECODERS, str(recipe.decoder), "decoder").get()
 
 
 def _knobs(made: Any) -> Kinds:

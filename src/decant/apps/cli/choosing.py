@@ -56,6 +56,9 @@ class Flags:
     logit_bias: Annotated[list[str] | None, _option("Nats to add to a token; repeatable.", "ID=BIAS")] = None
     bad_words: Annotated[list[str] | None, _option("A text that is never said; repeatable.", "TEXT")] = None
     json_schema: Annotated[Path | None, _option("The text is JSON that follows this schema.", "FILE")] = None
+    json_compact: Annotated[
+        bool, typer.Option("--json-compact", help="With --json-schema: no white space, which else may go on and on.")
+    ] = False
     regex: Annotated[str | None, _option("The whole text matches this regular expression.")] = None
     grammar: Annotated[Path | None, _option("The text follows from this Lark grammar.", "FILE")] = None
     choice: Annotated[list[str] | None, _option("The text is this, or another --choice.", "TEXT")] = None
@@ -73,6 +76,8 @@ class Flags:
 
     def constraint(self) -> "Description | None":
         """What may come next. Raises BadInput for more than one, and for a file that cannot be read."""
+        if self.json_compact and self.json_schema is None:
+            raise BadInput("--json-compact goes with --json-schema, which was not given; give both or neither")
         given = {name: getattr(self, name) for name in CONSTRAINTS if getattr(self, name) is not None}
         if len(given) > 1:
             names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -82,7 +87,7 @@ class Flags:
         from decant.constraints.grammar import Choice, Json, Lark, Regex
 
         if self.json_schema is not None:
-            return Json(_text("--json-schema", self.json_schema))
+            return Json(_text("--json-schema", self.json_schema), self.json_compact)
         if self.grammar is not None:
             return Lark(_text("--grammar", self.grammar))
         return Regex(self.regex) if self.regex is not None else Choice(tuple(self.choice or ()))

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from decant.errors import BadInput, IncompatibleParts
+from decant.models.folder import HOUSE
 from decant.models.heads.ends import Ends
 from decant.models.heads.spec import HeadSpec, default_taps
-from decant.models.load import HOUSE
 from decant.models.network import Network
 
 NETS: Final = {  # kind -> the network, and what makes it ready to draft
