@@ -46,3 +46,4 @@ peers: setup
 
 docs: setup
 	$(BIN)/python docs/methods.py > docs/methods.md
+	$(BIN)/python docs/matrix.py > docs/matrix.md

@@ -139,6 +139,16 @@ def test_the_models_generation_config_is_read(folder, tmp_path):
     ]
 
 
+def test_a_models_own_top_h_is_the_rule_that_transformers_ships(target):
+    theirs, flat_XV = {"do_sample": True, "top_h": 0.4}, torch.arange(64.0)[None] / 64
+    shipped, paper = choose(Sampling(), target, theirs), choose(Sampling(top_h=0.4), target, {"do_sample": True})
+    assert torch.equal(shipped.warp(flat_XV), top_h(0.4, shipped_top=100)(flat_XV))
+    assert torch.equal(paper.warp(flat_XV), top_h(0.4)(flat_XV))
+    assert not torch.equal(shipped.warp(flat_XV), paper.warp(flat_XV)), "the rules must differ on this law"
+    assert shipped.facts()["top_h_shipped_top"] == 100
+    assert shipped.facts() != paper.facts()
+
+
 def test_ids_that_the_model_does_not_have_are_refused(target):
     beyond = target.model.vocab
     with pytest.raises(BadInput, match=f"logit_bias names token {beyond}, but the ids of .* are 0 to {beyond - 1}"):
@@ -157,15 +167,20 @@ PERSON = {"type": "object", "properties": {"name": {"type": "string"}}, "require
         (Json(PERSON), "}", "the stop string '}' is part of all JSON of this schema"),
         (Json(PERSON), ":", "the stop string ':' is part of all JSON"),
         (Json({"type": "array"}), "[", "is part of all JSON"),
+        (Regex(r"\d{3}-\d{4}"), "-", "the stop string '-' is part of all text of the regular expression"),
     ],
 )
 def test_a_stop_string_that_cuts_what_is_demanded_is_refused(constraint, stop, message):
+    if isinstance(constraint, Regex):
+        pytest.importorskip("llguidance")
     with pytest.raises(BadInput, match=message):
         refuse_stops(constraint, ("never said", stop))
 
 
 @pytest.mark.parametrize("constraint", [None, Choice(["yes", "no"]), Json(PERSON), Json(True), Regex("[a-z]+")])
 def test_other_stop_strings_stay(constraint):
+    if isinstance(constraint, Regex):
+        pytest.importorskip("llguidance")
     refuse_stops(constraint, ("\n", "maybe"))
 
 

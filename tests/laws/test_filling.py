@@ -1,6 +1,7 @@
 """Every part of masked diffusion obeys the law of filling in, and its neutral setting is the reference."""
 
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, ClassVar
 
 import pytest
@@ -19,15 +20,31 @@ from decant.schedules.blocks import Blocks
 from decant.schedules.full import Full
 from decant.testing.canvases import HashLM
 from decant.testing.laws import check_filling
+from decant.unmaskers.end_of_text import EndOfText
 from decant.unmaskers.low_confidence import LowConfidence
+from decant.unmaskers.prophet import Prophet
 from decant.unmaskers.threshold import Threshold
 
 MODEL = HashLM(vocab=7)
 MASK = MODEL.mask
-UNMASKERS = [LowConfidence(), LowConfidence(per_step=3), Threshold(), Threshold(tau=0.5)]
+UNMASKERS = [
+    LowConfidence(),
+    LowConfidence(per_step=3),
+    Threshold(),
+    Threshold(tau=0.5),
+    Prophet(MASK),
+    Prophet(MASK, early=3, answer_first=2, answer_places=3),
+    EndOfText(MASK, frozenset({5})),
+    EndOfText(MASK, frozenset({2, 5}), sure=0.4),
+]
 SCHEDULES = [Full(MASK), Blocks(MASK, 4), Blocks(MASK, 1)]
 CACHES = [NoCache(), Dual()]
-NEUTRAL = [LowConfidence(), Threshold(tau=1.1)]
+NEUTRAL = [
+    LowConfidence(),
+    Threshold(tau=1.1),
+    Prophet(MASK, early=inf, middle=inf, late=inf),
+    EndOfText(MASK, frozenset()),
+]
 """Settings with which one place settles a step, the surest."""
 
 REFERENCE = MaskedDiffusion(MODEL, LowConfidence(), Blocks(MASK, 4), NoCache(), greedy())

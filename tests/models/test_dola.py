@@ -119,7 +119,7 @@ def test_speculation_says_what_plain_decoding_says(early: bool) -> None:
     model: Any = dola_target(target, (0, 1)).model
     assert model.rows is not None
     drafter = EarlyExit(EarlyExits.of(model, "draft"), 1) if early else PromptLookup()
-    check_speculation(model, [target.encode(TEXT), target.encode("Once")], drafter=drafter)
+    check_speculation(model, [target.encode(TEXT), target.encode("Once")], tokens=8, drafter=drafter)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ A spec is the method's name, then knobs: `schedule=` and `cache=` choose those p
 or to one of its parts: `threshold:tau=0.8:cache=dual:block=16`.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from decant.apps.catalog import METHODS, WIRED, Recipe, filling, loop_of
-from decant.apps.knobs import Spec, build, knobs_of
+from decant.apps.knobs import Kinds, Spec, build, knobs_of
 from decant.apps.wiring import Wiring
 from decant.decoders.method import Method
 from decant.errors import BadInput, IncompatibleParts
@@ -47,5 +47,11 @@ def filled(spec: Spec, recipe: Recipe, wiring: Wiring, name: str) -> Method:
         parts[role] = build(rest.parted(kinds, rest.knobs)[0], made, kinds, wiring.given(made))
     kinds = knobs_of(loop, dict.fromkeys(WIRED))
     decoder = build(rest.parted(kinds, rest.knobs)[0], loop, kinds, wiring.given(loop) | parts)
-    default = not {"schedule", "cache"} & {*spec.knobs} and name.split(":")[0] in {"plain", PLAIN}
-    return Method(name, decoder, "tokens" if getattr(loop, "exact", False) or (default and not rest.knobs) else None)
+    # Plain decoding has the default schedule and cache: with others, an exact loop says what plain says with those.
+    faithful = getattr(loop, "exact", False) or name.split(":")[0] in {"plain", PLAIN}
+    return Method(name, decoder, "tokens" if faithful and {*spec.knobs} <= {*_harmless(loop)} else None)
+
+
+def _harmless(loop: Any) -> Kinds:
+    """Knobs that change nothing of what is said: an exact decoder's own."""
+    return knobs_of(loop, dict.fromkeys(WIRED)) if getattr(loop, "exact", False) else {}

@@ -12,7 +12,7 @@ SHIPPED_TOP: Final = 100  # tokens that transformers' rule of top_h looks at, fo
 MOST: Final = 100  # nats of a bias: a larger one is no bias but a ban or a command
 
 UNHONOURED: Final = {
-    "begin_suppress_tokens": "no part knows the first token from the others",
+    "begin_suppress_tokens": "no part knows which token is the first",
     "encoder_no_repeat_ngram_size": "there is no encoder",
     "encoder_repetition_penalty": "there is no encoder",
     "exponential_decay_length_penalty": "ends are as likely as the model says",
@@ -57,7 +57,7 @@ def suppressed(theirs: Settings, vocab: int) -> list[Inherited]:
 def unhonoured(theirs: Settings) -> list[tuple[str, Any, str]]:
     """(name, value, why) of what is there and does nothing."""
     longer = [[list(ids), nats] for ids, nats in _biases(theirs) if not _simple(ids, nats)]
-    found = [("sequence_bias", longer, f"only single tokens are biased, by {MOST} nats at most")] if longer else []
+    found = [("sequence_bias", longer, f"single tokens are biased, by {MOST} nats at most")] if longer else []
     found += [(name, theirs[name], why) for name, why in UNHONOURED.items() if _says(name, theirs)]
     return [(f"{name} of generation_config.json", value, f"not honoured: {why}") for name, value, why in found]
 

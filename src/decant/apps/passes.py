@@ -69,7 +69,7 @@ def passes(
     """
     if poll.first is not None:
         raise BadInput("pass@k counts whole samples, and a first-finish search stops them; leave the first count out")
-    ids = encode([question.prompt for question in asked], session.target)
+    ids = encode([question.prompt for question in asked], session.led)
     tried: list[Tried] = []
     for at, (question, prompt) in enumerate(zip(asked, ids, strict=True)):
         told(at, len(asked), f"question {at + 1} of {len(asked)}")

@@ -7,9 +7,12 @@ Kang et al. 2025, arXiv:2502.18581 (self-certainty, Borda).
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, final, get_args
+from typing import Any, Final, Literal, Unpack, final, get_args
 
+from decant.apps.api import Choosing, More
 from decant.apps.catalog import check
+from decant.apps.choosing import refuse_stops
+from decant.apps.guidance import Guidance
 from decant.apps.opening import Opening
 from decant.apps.prompts import chat_prompt, encode, text_prompt
 from decant.apps.sampling import Sampling
@@ -21,6 +24,8 @@ from decant.decoders.stopping import Reason, Stopping
 from decant.decoders.text import TextStream
 from decant.decoders.voting import best, borda, majority, weighted
 from decant.errors import BadInput
+from decant.models.dola import Bucket
+from decant.protocols import Warp
 
 Vote = Literal["majority", "certainty", "borda", "likelihood"]
 """One vote a sample; weighed by self-certainty; by its rank; the answer of the likeliest sample."""
@@ -86,7 +91,7 @@ class Sample:
     text:      without special tokens, cut in front of a stop string.
     tokens:    output ids, an end token included.
     reason:    as a completion's; None: it was stopped, since others had finished.
-    logp:      nats of each token under the target before any warp.
+    logp:      nats of each token under the target, led by whatever leads it, before any constraint and warp.
     certainty: mean over its places of KL(uniform || law), nats.
     answer:    what it votes for; None: it has no vote.
     """
@@ -147,41 +152,56 @@ def samples(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
+    sampler: Sequence[Warp] | None = None,
+    constraint: Choosing | None = None,
+    guidance: float | None = None,
+    negative_prompt: str | None = None,
+    contrast: Model | None = None,
+    contrast_beta: float | None = None,
+    dola: Bucket | None = None,
     seed: int = 0,
     stop: str | Sequence[str] = (),
     dtype: str = "auto",
     device: str = "auto",
     exact: Literal["auto", "on", "off"] = "off",
+    **more: Unpack[More],
 ) -> Samples:
     """Draw `n` samples of one prompt, text or messages, as one batch that reads it once, and let them vote.
 
     vote, power, first, answer: as in `Poll`.
     temperature: by default the model's own, or 1 where the model's own is greedy.
+    sampler, constraint, guidance ... dola, and the other settings of the sampler: as in `generate`.
     Sample i is what plain decoding says with the seed sample_seed(seed, i). Raises DecantErrors.
     """
     poll = Poll(n, vote, power, first, answer)
     check([method], verifier, policy)
     asked = text_prompt(prompt, "the prompt") if isinstance(prompt, str) else chat_prompt(prompt, "the prompt")
     limits = Limits(max_tokens, (stop,) if isinstance(stop, str) else tuple(stop))
+    refuse_stops(constraint, limits.stop)
+    leading = Guidance(guidance, negative_prompt, contrast, contrast_beta, dola)
     session = open_sampling(
-        model, draft, Sampling(temperature, top_k, top_p, min_p), Opening(dtype, device, exact), poll,
-        method=method, verifier=verifier, policy=policy,
+        model, draft, Sampling(temperature, top_k, top_p, min_p, **more), Opening(dtype, device, exact), poll,
+        method=method, verifier=verifier, policy=policy, warps=sampler, constraint=constraint, guidance=leading,
     )  # fmt: skip
-    return drawn(session, encode([asked], session.target)[0], poll, seed, limits)
+    return drawn(session, encode([asked], session.led)[0], poll, seed, limits)
 
 
 def open_sampling(
-    model: Model, draft: Model | None, sampling: Sampling, opening: Opening, poll: Poll, **method: Any
+    model: Model, draft: Model | None, sampling: Sampling, opening: Opening, poll: Poll, **how: Any
 ) -> Session:
-    """A session whose samples differ. Raises BadInput where several are asked of a temperature of 0."""
+    """A session whose samples differ. how: as in `open_session`; warps, where there are any, decide whether they do.
+
+    Raises BadInput where several are asked of a temperature of 0.
+    """
     target = opening.target(model)
     if poll.count > 1 and sampling.temperature == 0:
         raise BadInput(
             f"at temperature 0 all {poll.count} samples are the same; give a temperature above 0, or ask for one"
         )
-    if not sampling.settled(target.defaults).temperature and sampling.temperature is None:
+    greedy = sampling.temperature is None and not sampling.settled(target.defaults).temperature
+    if greedy and how.get("warps") is None:
         sampling = replace(sampling, temperature=1.0)
-    return open_session(target, draft, sampling, opening, **method)
+    return open_session(target, draft, sampling, opening, **how)
 
 
 def drawn(session: Session, prompt: list[int], poll: Poll, seed: int, limits: Limits, rescore: bool = True) -> Samples:
@@ -189,7 +209,7 @@ def drawn(session: Session, prompt: list[int], poll: Poll, seed: int, limits: Li
 
     Raises BadInput for a prompt without room behind it.
     """
-    target = session.target
+    target = session.led
     room = min(limits.max_tokens, target.model.context - len(prompt))
     decode, device = target.after(prompt), target.model.network.device
     stopping = Stopping(room, target.ends, limits.stop, decode)
@@ -229,7 +249,7 @@ def _voters(outputs: Sequence[Output], poll: Poll, answers: Callable[[list[int]]
 
 def _held(session: Session, count: int) -> int:
     """How many samples may run at a time: all, or as many as exact mode holds, also while some leave."""
-    rows, network = session.target.model.rows, session.target.model.network
+    rows, network = session.led.model.rows, session.led.model.network
     if rows is not None:
         for requests in range(2, count + 1):
             if not network.holds(rows, requests):

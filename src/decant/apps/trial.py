@@ -80,6 +80,8 @@ class Trial:
     @property
     def exact_target(self) -> Loaded:
         """The bare target in exact mode; as loaded, where exact mode cannot be had or cannot hold the batch."""
+        if self.target.masked is not None:
+            return self.target
         with suppress(IncompatibleParts):
             exact = self.target.exactly(True)
             rows = led(exact, self.chosen.guide).model.rows
@@ -97,7 +99,8 @@ class Trial:
         """Plain decoding at its fastest: rows are filled up only where the kernels are faster for it."""
         exact = self.exact_target
         rows = exact.model.rows
-        fastest = exact if rows is not None and rows.cost <= 1 else self.target.exactly(False)
+        asis = self.target.masked is not None or (rows is not None and rows.cost <= 1)
+        fastest = exact if asis else self.target.exactly(False)
         return self._plain(fastest)
 
     def paced(self) -> "Trial":

@@ -135,7 +135,7 @@ class Work:
                 kit = replace(kit, source=mentor.source, texts=texts)
             kit = replace(kit, student=deepcopy(kit.student), settings=settings, folder=folder, dry=True)
             composition = self.recipe.compose(kit)
-            watched: Any = _Watched(composition, lambda: times.append(time.perf_counter()))
+            watched: Any = Watched(composition, lambda: times.append(time.perf_counter()))
             run(composition.learner, watched, settings, folder)
         return (times[-1] - times[0]) / (TIMED - 1)
 
@@ -148,7 +148,7 @@ class Work:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class _Watched:
+class Watched:
     """A training that says when a step is done."""
 
     inner: Any

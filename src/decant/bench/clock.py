@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, TypeVar, final
 import torch
 from torch import Tensor
 
+from decant.diffusion import Fresh, MaskedLM
 from decant.noise import Noise
 from decant.protocols import AnyDecoder, Drafter, LanguageModel, Learner, Policy, Warp
 from decant.types import Draft, DraftShape, Scores, Step, Taps, Verdict
@@ -114,6 +115,39 @@ class TimedModel(Generic[S]):
     def prepare(self, prompt_1T: Tensor, taps: Taps = Taps()) -> bool:  # noqa: B008  (frozen)
         """Of the model."""
         return self.inner.prepare(prompt_1T, taps)
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """Of the model."""
+        return self.inner.cache_bytes(tokens)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TimedMasked(Generic[S]):
+    """A `MaskedLM` that charges the target."""
+
+    inner: MaskedLM[S]
+    ledger: Ledger
+
+    @property
+    def vocab(self) -> int:
+        """Of the model."""
+        return self.inner.vocab
+
+    @property
+    def mask(self) -> int:
+        """Of the model."""
+        return self.inner.mask
+
+    def start(self, prompt_BT: Tensor, canvas_BL: Tensor) -> S:
+        """Nothing is computed."""
+        return self.inner.start(prompt_BT, canvas_BL)
+
+    def predict(self, state: S, canvas_BL: Tensor, fresh: Fresh, wanted_BL: Tensor) -> tuple[S, Tensor]:
+        """A call of the model."""
+        self.ledger.calls += 1
+        with self.ledger.charge("target"):
+            return self.inner.predict(state, canvas_BL, fresh, wanted_BL)
 
     def cache_bytes(self, tokens: Sequence[int]) -> int:
         """Of the model."""
@@ -239,9 +273,15 @@ class TimedDecoder(Generic[S]):
 
 
 def timed(decoder: AnyDecoder, ledger: Ledger) -> TimedDecoder[Any]:
-    """`decoder` with a clock on it and on those of its parts that it names target, small, drafter and policy."""
+    """`decoder` with a clock on it and on those of its parts: target, masked, small, drafter, policy."""
     assert is_dataclass(decoder)
-    wrapped = {"target": TimedModel, "small": _small, "drafter": _drafter, "policy": WatchedPolicy}
+    wrapped = {
+        "target": TimedModel,
+        "masked": TimedMasked,
+        "small": _small,
+        "drafter": _drafter,
+        "policy": WatchedPolicy,
+    }
     named = {part.name for part in fields(decoder)} & set(wrapped)
     parts: dict[str, Any] = {name: wrapped[name](getattr(decoder, name), ledger) for name in named}
     return TimedDecoder(replace(decoder, **parts), ledger)  # type: ignore[type-var]

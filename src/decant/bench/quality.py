@@ -10,28 +10,30 @@ from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.generate import right_pad
 from decant.decoders.workload import Workload
 from decant.numerics import take
+from decant.protocols import AnyDecoder
 from decant.types import Draft, Verdict
 
 BLOCK: Final = 64  # tokens of one forward: bounds the memory of their logits
 
 
 def lost(
-    plain: Autoregressive[Any], workload: Workload, expected: Sequence[list[int]], outputs: Sequence[list[int]]
-) -> dict[str, float]:
+    plain: AnyDecoder, workload: Workload, expected: Sequence[list[int]], outputs: Sequence[list[int]]
+) -> dict[str, float | None]:
     """agreement: the mean share of a text, counted along plain decoding's, before the first difference; nats: the mean
-    -log p of a token under the target before any warp, minus the same of plain decoding's texts."""
+    -log p of a token under the target before any warp, minus the same of plain decoding's texts; None of a model that
+    speaks in no order."""
     pairs = [(said, want) for said, want in zip(outputs, expected, strict=False) if said and want]
     if not pairs:
         return {"agreement": 1.0, "nats": 0.0}
+    agreement = round(fmean(_same(said, want) / len(want) for said, want in pairs), 4)
+    if not isinstance(plain, Autoregressive):
+        return {"agreement": agreement, "nats": None}
     nats = [
         [_nats(plain, workload.prompts[prompt], text, workload.device) for prompt, text in enumerate(texts)]
         for texts in (outputs, expected[: len(outputs)])
     ]
     theirs, ours = (sum(map(sum, rows)) / sum(map(len, rows)) for rows in nats)
-    return {
-        "agreement": round(fmean(_same(said, want) / len(want) for said, want in pairs), 4),
-        "nats": round(theirs - ours, 4),
-    }
+    return {"agreement": agreement, "nats": round(theirs - ours, 4)}
 
 
 def _same(said: list[int], want: list[int]) -> int:

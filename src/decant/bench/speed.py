@@ -24,11 +24,11 @@ from decant.bench.clock import Ledger, timed
 from decant.bench.keeping import Kept, fingerprint
 from decant.bench.quality import lost
 from decant.bench.timing import ratios, spread
-from decant.decoders.autoregressive import Autoregressive
-from decant.decoders.method import Method
+from decant.decoders.method import PLAIN, Method
 from decant.decoders.parting import Parting, explain
 from decant.decoders.workload import Group, Workload, warmed
 from decant.errors import BadInput, DecantError
+from decant.protocols import AnyDecoder
 
 Progress = Callable[[int, int, str], None]
 """(done, total, what is under way)"""
@@ -104,11 +104,11 @@ class Record:
 
     racing: list[Method]
     workload: Workload
-    exact_plain: Autoregressive[Any]
+    exact_plain: AnyDecoder
     expected: list[list[int]]
     laps: list[list[Lap]] = field(default_factory=list)
     _known: dict[tuple[int, tuple[int, ...]], Parting | None] = field(default_factory=dict)
-    _losses: dict[tuple[int, int], dict[str, float]] = field(default_factory=dict)
+    _losses: dict[tuple[int, int], dict[str, float | None]] = field(default_factory=dict)
 
     def row(self, index: int) -> dict[str, Any]:
         """The report of one method, over the finished repeats (the first counts as far as it has come)."""
@@ -163,7 +163,7 @@ class Record:
         )
         return identical, {"near_ties": causes.count("near-tie"), "unexplained": causes.count("unexplained")}
 
-    def _lost(self, index: int, outputs: list[list[int]]) -> dict[str, float] | None:
+    def _lost(self, index: int, outputs: list[list[int]]) -> dict[str, float | None] | None:
         """Of a method that declares itself lossy; None where nothing is lost."""
         if self.racing[index].exact:
             return None
@@ -201,7 +201,7 @@ def run(
     kept:        where whole rounds are kept; those that a race with the same question has kept there are not run again.
     Raises BadInput unless plain decoding comes first, and whatever plain decoding itself refuses.
     """
-    if not isinstance(methods[0].decoder, Autoregressive) or not isinstance(exact_plain.decoder, Autoregressive):
+    if methods[0].name != PLAIN or exact_plain.name != PLAIN:
         raise BadInput(f"the first method is the baseline, plain decoding, and {methods[0].name} is not; put it first")
     if repeat < 1:
         raise BadInput(f"repeat is 1 or more, got {repeat}")

@@ -1,10 +1,12 @@
 """A named composition, ready to decode."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Final, Literal, final
 
 from decant.protocols import AnyDecoder
 
+PLAIN: Final = "plain"
+"""What methods are measured against: the model's tokens one at a time."""
 Promise = Literal["tokens", "distribution"]
 
 

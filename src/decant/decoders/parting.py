@@ -16,7 +16,7 @@ from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.generate import right_pad
 from decant.decoders.workload import Workload
 from decant.noise import Noise
-from decant.protocols import Warp
+from decant.protocols import AnyDecoder, Warp
 from decant.types import Draft, Verdict
 
 Cause = Literal["near-tie", "unexplained"]
@@ -55,13 +55,12 @@ class Parting:
     cause: Cause
 
 
-def explain(
-    decoder: Autoregressive[Any], workload: Workload, prompt: int, plain: list[int], other: list[int]
-) -> Parting | None:
+def explain(decoder: AnyDecoder, workload: Workload, prompt: int, plain: list[int], other: list[int]) -> Parting | None:
     """Why `other` left `plain`, the output of `decoder` for this prompt of the workload; None where they are equal.
 
     The target is asked again, plainly, at the position where the texts part. Errors of at most `tolerance / 2` in each
-    logit must suffice to make it say either token; else the difference is unexplained.
+    logit must suffice to make it say either token; else the difference is unexplained. So is every difference where
+    plain decoding is not autoregressive: what it said last does not tell at which pass the two parted.
     """
     if plain == other:
         return None
@@ -70,6 +69,8 @@ def explain(
         at = min(len(plain), len(other))
         return Parting(prompt, at, _at(plain, at), _at(other, at), None, 0.0, "unexplained")
     ours, theirs = plain[position], other[position]
+    if not isinstance(decoder, Autoregressive):
+        return Parting(prompt, position, ours, theirs, None, 0.0, "unexplained")
     with torch.inference_mode():
         logits_V, dtype = _replay(decoder, workload, prompt, plain[:position])
         root_B = torch.tensor([position], device=logits_V.device)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from decant.decoders.autoregressive import Autoregressive
-from decant.decoders.method import Method
+from decant.decoders.method import PLAIN, Method
 from decant.decoders.workload import Workload
 from decant.errors import BadInput
 from decant.prove import distribution, equality
@@ -39,7 +39,7 @@ def run(
     partial: gets the certificate so far after each check, for runs that are interrupted.
     Raises BadInput for a method that promises nothing, and whatever a method refuses.
     """
-    if not isinstance(plain.decoder, Autoregressive):
+    if plain.name != PLAIN:
         raise BadInput(f"methods are compared with plain decoding, and {plain.name} is not")
     for method in methods:
         if method.promise is None:
@@ -75,6 +75,8 @@ def run(
         if method.promise == "tokens":
             checks.append(equality.check(decoder, method, workload, expected, watch))
         else:
+            if not isinstance(decoder, Autoregressive):
+                raise BadInput(f"{method.name} promises a law, and laws are tested of models that speak token by token")
             checks.append(distribution.check(decoder, method, workload, samples, watch))
         partial(certificate())
     progress(total, total, "done")

@@ -14,16 +14,17 @@ from decant.decoders.speculative import Speculative
 from decant.decoders.workload import Workload
 from decant.errors import DecantError
 from decant.protocols import AnyDecoder
-from decant.prove.faults import Astray, OneTooMany, Tally, with_verifier
+from decant.prove.faults import Astray, Careful, OneTooMany, Tally, with_verifier
 
 FAULT: Final = "a verifier that keeps one guess more than it should"
+CARELESS: Final = "a decoder that checks none of its guesses"
 FAULT_PROMPTS: Final = 8  # at most, in whole batches: a fault of this kind shows at once or hardly at all
 
 Watch = Callable[[str, int], None]
 """Called after each group of prompts with what was decoded, and how many tokens at most; 0 for planted faults."""
 
 
-def reference(plain: Autoregressive[Any], workload: Workload, watch: Watch) -> list[list[int]]:
+def reference(plain: AnyDecoder, workload: Workload, watch: Watch) -> list[list[int]]:
     """What plain decoding says, prompt by prompt."""
     expected = []
     for _, outputs in workload.decode(plain):
@@ -33,7 +34,7 @@ def reference(plain: Autoregressive[Any], workload: Workload, watch: Watch) -> l
 
 
 def check(
-    plain: Autoregressive[Any], method: Method, workload: Workload, expected: list[list[int]], watch: Watch
+    plain: AnyDecoder, method: Method, workload: Workload, expected: list[list[int]], watch: Watch
 ) -> dict[str, Any]:
     """One entry of a certificate. Near-ties are listed; they do not fail it.
 
@@ -67,14 +68,16 @@ def check(
 
 
 def planted(
-    plain: Autoregressive[Any], decoder: AnyDecoder, workload: Workload, expected: list[list[int]], watch: Watch
+    plain: AnyDecoder, decoder: AnyDecoder, workload: Workload, expected: list[list[int]], watch: Watch
 ) -> tuple[bool | None, dict[str, Any]]:
     """Whether the fault was caught, and how; None where nothing can be at fault.
 
     First with the method's own drafter. One that is never refused on these prompts, because it is perfect or guesses
     nothing, hides the fault: then with a drafter that is nearly always wrong.
     """
-    if not isinstance(decoder, Speculative):
+    if isinstance(decoder, Careful):
+        return _careless(plain, decoder.careless(), workload, expected, watch)
+    if not isinstance(decoder, Speculative) or not isinstance(plain, Autoregressive):
         return None, {"what": f"none: {type(decoder).__name__} has no verifier that could be at fault"}
     few = replace(workload, prompts=workload.prompts[: -(-FAULT_PROMPTS // workload.batch) * workload.batch])
     drafters = {"the method's own": None, "one that guesses at random": Astray(plain.target.vocab)}
@@ -97,6 +100,20 @@ def planted(
         if "unexplained" in causes:
             return True, fault
     return (False if fault["acted"] else None), fault
+
+
+def _careless(
+    plain: AnyDecoder, decoder: AnyDecoder, workload: Workload, expected: list[list[int]], watch: Watch
+) -> tuple[bool, dict[str, Any]]:
+    """Whether the decoder's own planted fault was caught."""
+    few = replace(workload, prompts=workload.prompts[: -(-FAULT_PROMPTS // workload.batch) * workload.batch])
+    causes: list[str] = []
+    for prompt, tokens in _outputs(decoder, few, lambda text, _: watch(text, 0), "planted fault"):
+        parting = explain(plain, workload, prompt, expected[prompt], tokens)
+        causes.append("none" if parting is None else parting.cause)
+        if "unexplained" in causes:
+            break
+    return "unexplained" in causes, {"what": CARELESS, "prompts": len(causes), "causes": causes}
 
 
 def _outputs(decoder: AnyDecoder, workload: Workload, watch: Watch, text: str) -> Iterator[tuple[int, list[int]]]:

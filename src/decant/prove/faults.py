@@ -1,7 +1,7 @@
 """Planted faults: parts that are wrong in a known, small way. A check that does not see them proves nothing."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -9,8 +9,15 @@ from torch import Tensor
 from decant.decoders.speculative import Speculative
 from decant.noise import Noise
 from decant.numerics import chain_parents
-from decant.protocols import Verifier, Warp
+from decant.protocols import AnyDecoder, Verifier, Warp
 from decant.types import PAD, Draft, DraftShape, Scores, Siblings, Taps, Verdict
+
+
+@runtime_checkable
+class Careful(Protocol):
+    """A decoder that checks guesses of its own, and has a twin that checks none."""
+
+    def careless(self) -> AnyDecoder: ...
 
 
 @final

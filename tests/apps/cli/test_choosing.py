@@ -1,11 +1,13 @@
 """Flags that choose tokens, in the verbs that share them."""
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
 
 from decant.apps.cli import app
+from decant.models.spelling import vocabulary
 
 PROMPT = "Take 1, then add 2."
 
@@ -107,9 +109,44 @@ def test_structured_output(decant, tmp_path, how):
     assert done.stdout.strip().strip('"') in {"Take", "add"}, done.output
 
 
+def test_compact_json_holds_no_white_space(decant, target, tmp_path):
+    """A model that wants white space goes on with it for as long as it may."""
+    pytest.importorskip("llguidance")
+    schema = tmp_path / "s.json"
+    schema.write_text('{"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 2}')
+    space = vocabulary(target.tokenizer).unique[b" "]
+    words = ("--max-tokens", "24", "--json-schema", str(schema), "--logit-bias", f"{space}=100")
+    spacious = decant("generate", PROMPT, *words)
+    compact = decant("generate", PROMPT, *words, "--json-compact", "--explain")
+    assert not spacious.stdout.strip("[ "), "the bias must ask for spaces"
+    assert len(json.loads(compact.stdout)) == 2, compact.output
+    assert " " not in compact.stdout
+    assert "  the JSON schema without white space  (command line)" in compact.stderr.splitlines()
+
+
+def test_explain_says_what_of_a_generation_config_is_not_honoured(folder, tmp_path):
+    own = shutil.copytree(folder, tmp_path / "model")
+    said = {"suppress_tokens": [7], "sequence_bias": [[[5], -2.0], [[5, 6], 1.0]], "begin_suppress_tokens": [8]}
+    (own / "generation_config.json").write_text(json.dumps(said))
+    (own / "decant.json").unlink(missing_ok=True)
+    words = ["generate", str(own), PROMPT, "--dtype", "float32", "--exact", "off", "--max-tokens", "2", "--explain"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines()[1:6] == [
+        "  sequence_bias {5: -2.0}  (generation_config.json)",
+        "  suppress_tokens [7]  (generation_config.json)",
+        "  temperature 0.0  (default)",
+        "  not sequence_bias of generation_config.json [[[5, 6], 1.0]]: not honoured: single tokens are biased, by 100 "
+        "nats at most",
+        "  not begin_suppress_tokens of generation_config.json [8]: not honoured: no part knows which token is the first",
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("--json-compact",), "--json-compact goes with --json-schema, which was not given; give both or neither"),
+        (("--json-compact", "--regex", "a"), "--json-compact goes with --json-schema, which was not given"),
         (("--repetition-penalty", "-1"), "repetition_penalty is more than 0, got -1.0"),
         (("--mirostat", "2", "--top-k", "5"), "mirostat 2 decides by itself how many tokens stay; leave out top_k"),
         (("--dry-base", "2"), "dry_base goes with dry_multiplier, which was not given"),

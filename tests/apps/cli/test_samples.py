@@ -9,8 +9,11 @@ from decant.apps.api import generate
 from decant.apps.cli import app
 from decant.apps.passes import questions
 from decant.apps.samples import Poll, samples
+from decant.constraints.grammar import Choice
 from decant.errors import BadInput
 from decant.noise import sample_seed
+from decant.samplers.temperature import temperature as heat
+from decant.samplers.top_k import top_k
 
 PROMPT = "Take 1, then add 2."
 TINY = ["--dtype", "float32", "--max-tokens", "6", "--n", "4"]
@@ -71,6 +74,42 @@ def test_the_first_to_finish_vote_and_the_others_are_stopped(target):
 )
 def test_an_answer_is_the_last_match(pattern, text, answer):
     assert Poll(pattern=pattern).answer(text) == answer
+
+
+def test_samples_take_what_generate_takes(target, draft):
+    ways = [
+        {"sampler": [top_k(5), heat(1.3)]},
+        {"repetition_penalty": 1.5, "top_n_sigma": 1.0},
+        {"guidance": 2.0, "negative_prompt": "add"},
+        {"contrast": draft},
+        {"mirostat": 2},
+    ]
+    for way in ways:
+        found = samples(target, PROMPT, 3, max_tokens=6, seed=3, **way)
+        own = {"temperature": 1.0} if {"guidance", "contrast"} & {*way} else {}
+        for at, one in enumerate(found.samples):
+            alone = generate(target, PROMPT, method="plain", max_tokens=6, seed=sample_seed(3, at), **own, **way)
+            assert one.tokens == alone.tokens, way
+        assert len({tuple(one.tokens) for one in found.samples}) > 1, "one text is no proof"
+
+
+def test_every_sample_follows_the_constraint_and_they_vote(target):
+    pytest.importorskip("llguidance")
+    found = samples(target, PROMPT, 6, max_tokens=16, constraint=Choice(["yes", "no"]), method="prompt-lookup")
+    assert {one.text for one in found.samples} == {"yes", "no"}
+    assert sum(found.votes.values()) == 6
+
+
+def test_flags_of_the_choice_reach_the_samples(decant):
+    pytest.importorskip("llguidance")
+    words = ("--regex", "[ab]{3}", "--presence-penalty", "0.5", "--explain", "--json", "-")
+    done = decant(PROMPT, *words)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert all(set(one["text"]) <= {*"ab"} for one in report["samples"])
+    assert report["settings"]["presence_penalty"] == 0.5
+    assert report["settings"]["constraint"] == "Regex(pattern='[ab]{3}')"
+    assert "  presence_penalty 0.5  (command line)" in done.stderr.splitlines()
 
 
 def test_standard_output_is_the_text_that_won(decant, target):
@@ -148,6 +187,9 @@ def test_the_house_tasks_have_answers():
     ("words", "sentence"),
     [
         ((PROMPT, "--temperature", "0"), "at temperature 0 all 4 samples are the same; give a temperature above 0"),
+        ((PROMPT, "--regex", "a+b", "--stop", "b"), "the stop string 'b' is part of all text of the regular"),
+        ((PROMPT, "--top-p", "2"), "top_p lies in (0, 1], got 2.0"),
+        ((PROMPT, "--guidance", "2", "--dola", "low"), "guidance and dola each lead the text; give one of them"),
         ((PROMPT, "--first", "5"), "of 4 samples the first 1 to 4 can be waited for, got 5"),
         ((PROMPT, "--answer", "("), "the answer's pattern '(' is no regular expression"),
         ((PROMPT, "--power", "2"), "--power is Borda's, and the vote is majority"),

@@ -13,7 +13,7 @@ from decant.apps.catalog.diffusion import CACHES, FILLING, SCHEDULES, UNMASKERS
 from decant.apps.catalog.drafters import DRAFTERS
 from decant.apps.catalog.methods import METHODS as SPEAKING
 from decant.apps.catalog.parts import DECODERS, POLICIES, VERIFIERS
-from decant.apps.catalog.recipes import RECIPES
+from decant.apps.catalog.recipes import ALONE, RECIPES
 from decant.apps.catalog.rows import (
     DEFAULT_VERIFIER,
     FOLDERS,
@@ -34,6 +34,7 @@ CHOICES: Final = ("schedule", "cache")
 """Knobs of methods for models that fill in masks, which choose a part."""
 
 __all__ = [
+    "ALONE",
     "CACHES",
     "CONSTRAINTS",
     "DECODERS",
@@ -92,13 +93,16 @@ def knobs_for(recipe: Recipe, policy: str | None = None, spec: Spec | None = Non
 
 
 def filling(recipe: Recipe, spec: Spec) -> tuple[Mapping[str, Any], Spec]:
-    """Unmasker, schedule and refresh of a method for models that fill in masks, and the knobs that choose none."""
+    """What its decoder takes of unmasker, schedule and refresh, of a method for models that fill in masks, and the knobs
+    that choose none."""
     chosen = [spec.knobs.get(knob, getattr(recipe, knob)) for knob in CHOICES]
+    taken = {field.name for field in fields(loop_of(recipe))}
     roles = {
         "unmasker": pick(UNMASKERS, str(recipe.unmasker), "unmasker").get(),
         "schedule": pick(SCHEDULES, chosen[0], "schedule").get(),
         "refresh": pick(CACHES, chosen[1], "cache").get(),
     }
+    roles = {role: made for role, made in roles.items() if role in taken}
     return roles, Spec(spec.name, {knob: text for knob, text in spec.knobs.items() if knob not in CHOICES})
 
 

@@ -139,6 +139,20 @@ DECODERS: Final = table(
         needs=NEEDS_MASKS,
     ),
     Part(
+        "freedave",
+        "one pass looks at the canvases of the next few steps; the longest run of right ones is kept",
+        "decoders.freedave:FreeDave",
+        "Wu and Zhang 2025, arXiv:2510.00294",
+        needs=NEEDS_MASKS,
+    ),
+    Part(
+        "guided-diffusion",
+        "a small model from left to right says how many of a canvas's drafts settle",
+        "decoders.guided_diffusion:GuidedDiffusion",
+        "Hu et al. 2025, arXiv:2505.21467",
+        needs=NEEDS_DRAFT,
+    ),
+    Part(
         "ead",
         "two models of one tokenizer take turns: the target speaks while the text is uncertain",
         "decoders.ead:EAD",

@@ -8,6 +8,9 @@ HEAD: Final = "apps.heads:teach"
 EXITS: Final = "apps.exits:teach"
 ROUTER: Final = "apps.routing:teach"
 STUDENT: Final = "apps.students:teach"
+FILLER: Final = "apps.fillers:teach"
+ALONE: Final = frozenset({FILLER})
+"""Runners for which no other model teaches."""
 
 RECIPES: Final = table(
     Part(
@@ -215,5 +218,19 @@ RECIPES: Final = table(
         "recipes.alm_transfer:ALMTransfer",
         "Minixhofer et al. 2025, arXiv:2503.20083",
         by=STUDENT,
+    ),
+    Part(
+        "mdlm",
+        "a model that fills in masks: made of a causal one, or taught on",
+        "distill.diffusion.mdlm:MDLM",
+        "Sahoo et al. 2024, arXiv:2406.07524; Gong et al. 2024, arXiv:2410.17891",
+        by=FILLER,
+    ),
+    Part(
+        "dparallel",
+        "a model that fills in masks learns to be certain where it is right, so that more places settle at once",
+        "distill.diffusion.dparallel:DParallel",
+        "Chen et al. 2025, arXiv:2509.26488",
+        by=FILLER,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from decant.apps.catalog import RECIPES, pick
+from decant.apps.catalog import ALONE, RECIPES, pick
 from decant.apps.cli import options
 from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, facts_table, note, show, write_json
@@ -92,7 +92,7 @@ def distill(
     stays as it is. Interrupted, the same command goes on.
     """
     check_writable(json)
-    if again is None and (recipe is None or texts is None or (teacher is None and cache is None)):
+    if again is None and not _enough(recipe, texts, teacher or cache):
         raise BadInput("distill needs a recipe, --teacher and --data; or --recipe RUN/recipe.json, to repeat a run")
     if again is not None and (typed := [*([recipe] if recipe else []), *options.given(ctx, *GIVEN)]):
         raise BadInput(f"--recipe {again} says what is taught; leave {', '.join(typed)} out")
@@ -115,7 +115,8 @@ def distill(
             spec, teacher or "", texts or "", out, student, steps, minutes, rate, batch, length, limit, max_tokens,
             temperature, seed, micro, cache, lora, ray, workers, resume, device, quiet,
         )  # fmt: skip
-    who = f"the teacher is {asked.teacher}" if asked.teacher else f"what the teacher says is in {asked.cache}"
+    said = f"what the teacher says is in {asked.cache}" if asked.cache else f"{asked.student} learns from texts"
+    who = f"the teacher is {asked.teacher}" if asked.teacher else said
     note(f"{'planning' if plan else 'teaching'} {asked.recipe}; {who}", quiet)
     try:
         with progress(quiet) as shown:
@@ -128,3 +129,10 @@ def distill(
     write_json({"machine": machine(), "out": str(out), **outcome.report}, json)
     if json != "-":
         show(facts_table({"folder": str(out), **outcome.facts}))
+
+
+def _enough(recipe: str | None, texts: str | None, teacher: str | None) -> bool:
+    """Whether a run is named: what is taught, on what, and by whom where somebody teaches."""
+    if recipe is None or texts is None:
+        return False
+    return bool(teacher) or pick(RECIPES, split(recipe).name, "recipe").by in ALONE

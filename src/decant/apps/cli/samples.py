@@ -13,13 +13,13 @@ import typer
 
 from decant.apps.catalog import check
 from decant.apps.cli import options
+from decant.apps.cli.choosing import Flags, choosing, tell_choice
 from decant.apps.cli.completions import facts
 from decant.apps.cli.exits import FAILED, say, sentences
 from decant.apps.cli.output import check_writable, facts_table, note, show, write, write_json
 from decant.apps.cli.progress import progress
 from decant.apps.cli.start import quieten, use_threads
 from decant.apps.prompts import Prompt, default_source, encode, text_prompt
-from decant.apps.sampling import Sampling
 from decant.errors import BadInput
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ Vote = Literal["majority", "certainty", "borda", "likelihood"]
 
 
 @sentences()
+@choosing
 def samples(
     ctx: typer.Context,
     model: options.Model,
@@ -55,9 +56,7 @@ def samples(
     temperature: Annotated[
         float | None, typer.Option(help="By default the model's own, or 1 where the model's own is greedy.")
     ] = None,
-    top_k: options.TopK = None,
-    top_p: options.TopP = None,
-    min_p: options.MinP = None,
+    flags: Flags = Flags(),  # noqa: B008  (frozen)
     seed: options.Seed = 0,
     stop: Annotated[
         list[str] | None, typer.Option(help="End in front of this text; may be given several times.")
@@ -76,6 +75,7 @@ def samples(
     trust_remote_code: options.TrustRemoteCode = False,
     exact: options.Exact = "off",
     widen: options.Widen = None,
+    explain: options.Explain = False,
     quiet: options.Quiet = False,
     json: options.Json = None,
 ) -> None:
@@ -89,10 +89,11 @@ def samples(
     check([method], verifier, policy)
     if power != 1 and vote != "borda":
         raise BadInput(f"--power is Borda's, and the vote is {vote}; add --vote borda, or leave --power out")
-    sampling = Sampling(temperature, top_k, top_p, min_p)
+    sampling = flags.sampling(temperature)
     quieten(model, quiet)
     use_threads(threads)
 
+    from decant.apps.choosing import refuse_stops
     from decant.apps.opening import Opening
     from decant.apps.passes import passes as pass_rates
     from decant.apps.passes import questions
@@ -104,8 +105,15 @@ def samples(
         raise BadInput("--passes counts whole samples, and --first stops them; give one or the other")
     tasks = questions(source, limit) if source else []
     limits = Limits(max_tokens, tuple(stop or ()))
+    constraint, guidance = flags.constraint(), flags.leading()
+    refuse_stops(constraint, limits.stop)
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, weights=weights)
-    session = open_sampling(model, draft, sampling, opening, poll, method=method, verifier=verifier, policy=policy)
+    session = open_sampling(
+        model, draft, sampling, opening, poll,
+        method=method, verifier=verifier, policy=policy, constraint=constraint, guidance=guidance,
+    )  # fmt: skip
+    if explain:
+        tell_choice(session, {"method": method, "verifier": verifier, "policy": policy}, quiet)
     settings = _settings(session, poll, seed, limits)
     begin = time.perf_counter()
     if source:
@@ -117,7 +125,7 @@ def samples(
         if json != "-":
             _show_passes(report)
         return
-    found = drawn(session, encode(asked, session.target)[0], poll, seed, limits)
+    found = drawn(session, encode(asked, session.led)[0], poll, seed, limits)
     seconds = time.perf_counter() - begin
     write_json({**settings, **_details(found), "seconds": seconds}, json)
     _tell(found, vote, seconds, json == "-", quiet)

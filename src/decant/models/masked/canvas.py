@@ -99,8 +99,10 @@ class Canvas:
         mixer = _Mixer(rows, lean.heads // lean.kv_heads)
         for number, layer in enumerate(lean.layers):
             x_RD = lean.attend(layer, number, x_RD, angles, mixer)
+            if number == len(lean.layers) - 1:
+                x_RD = x_RD[torch.cat(said)]  # the others are stored, and nothing behind the last mixing reads them
             x_RD = layer.down.plus(layer.gated(layer.second_norm(x_RD)), x_RD)
-        logits_NV = lean.head(lean.norm(x_RD[torch.cat(said)])).float()
+        logits_NV = lean.head(lean.norm(x_RD)).float()
         logits_NV[:, self.mask] = -torch.inf
         return state, logits_NV
 
@@ -123,16 +125,26 @@ class Canvas:
         ids_S = torch.cat([prompt_P, canvas_L])
         read_S = None if bool(present_S.all()) else present_S[: shelf.rows_L2KSW.shape[3]]
         told = saying_S[position_Q].nonzero()[:, 0]
-        return _Rows(ids_S[position_Q], position_Q, shelf, read_S), told
+        return _Rows(ids_S[position_Q], position_Q, _stretch(position_Q), shelf, read_S), told
+
+
+def _stretch(position_Q: Tensor) -> Tensor | slice:
+    """The same positions, as a slice where they follow each other: writing there costs a tenth."""
+    if not len(position_Q):
+        return position_Q
+    first, last = int(position_Q[0]), int(position_Q[-1])  # sync: on a CPU next to nothing
+    return slice(first, last + 1) if last - first + 1 == len(position_Q) else position_Q
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Of one request: ids and positions of the rows of a pass. read_S: positions that are there; None: all."""
+    """Of one request: ids and positions of the rows of a pass. slots: where their keys go. read_S: positions that are
+    there; None: all."""
 
     ids_Q: Tensor
     position_Q: Tensor
+    slots: Tensor | slice
     shelf: Shelf
     read_S: Tensor | None
 
@@ -146,20 +158,19 @@ class _Mixer:
     groups: int
 
     def __call__(self, layer: int, query_RHW: Tensor, key_RKW: Tensor, value_RKW: Tensor, scale: float) -> Tensor:
-        """mixed_RHW."""
+        """mixed_RHW. Heads that share keys are rows of one head, so that no key is copied."""
         mixed, begin = torch.empty_like(query_RHW), 0
+        kv_heads = key_RKW.shape[1]
         for part in self.rows:
             end = begin + len(part.position_Q)
             stored_2KSW = part.shelf.rows_L2KSW[layer]
-            stored_2KSW[0, :, part.position_Q] = key_RKW[begin:end].transpose(0, 1)
-            stored_2KSW[1, :, part.position_Q] = value_RKW[begin:end].transpose(0, 1)
-            keys, values = (rows if part.read_S is None else rows[:, part.read_S] for rows in stored_2KSW)
-            query_HQW = query_RHW[begin:end].transpose(0, 1)
-            mixed[begin:end] = scaled_dot_product_attention(
-                query_HQW[None],
-                keys.repeat_interleave(self.groups, 0)[None],
-                values.repeat_interleave(self.groups, 0)[None],
-                scale=scale,
-            )[0].transpose(0, 1)
+            stored_2KSW[0, :, part.slots] = key_RKW[begin:end].transpose(0, 1)
+            stored_2KSW[1, :, part.slots] = value_RKW[begin:end].transpose(0, 1)
+            read_2KSW = stored_2KSW if part.read_S is None else stored_2KSW[:, :, part.read_S]
+            query_KQGW = query_RHW[begin:end].unflatten(1, (kv_heads, self.groups)).transpose(0, 1)
+            found_1KFW = scaled_dot_product_attention(
+                query_KQGW.flatten(1, 2)[None], read_2KSW[:1], read_2KSW[1:], scale=scale
+            )
+            mixed[begin:end] = found_1KFW[0].unflatten(1, query_KQGW.shape[1:3]).transpose(0, 1).flatten(1, 2)
             begin = end
         return mixed
