@@ -6,6 +6,7 @@ are given. A decoder settles open places in any order. Letters beside those of `
     L  places of a canvas, PAD where a request has fewer       N  places asked about, row by row, left to right
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeVar, final
@@ -204,6 +205,28 @@ class Refresh(Protocol[State]):
 
     def fresh(self, state: State, canvas_BL: Tensor, scope: Scope) -> tuple[Fresh, State]:
         """canvas_BL: as the pass will read it. The first pass of a request is a whole one."""
+        ...
+
+
+class Permits(Protocol):
+    """Says which canvases can still become a text of a language: the ids of one request's places, open ones and PAD
+    among them. Pure; what it found out it may remember, so that asking again about nearly the same costs little."""
+
+    @property
+    def kind_V(self) -> Tensor:
+        """Tokens of one kind fit at the same places of the same canvases."""
+        ...
+
+    def fits(self, canvas_L: Sequence[int]) -> bool:
+        """Whether it can. A canvas that fits has a token for each open place with which it still fits."""
+        ...
+
+    def implied(self, canvas_L: Sequence[int]) -> Mapping[int, int]:
+        """Open places where one token alone can stand -> that token; as far as this is cheap to see."""
+        ...
+
+    def rescue(self, canvas_L: Sequence[int], place: int) -> int:
+        """A token with which this open place of a canvas that fits still fits."""
         ...
 
 

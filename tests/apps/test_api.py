@@ -69,15 +69,19 @@ def pair() -> tuple[Loaded, Loaded]:
     return load("house:target", dtype="float32", exact="on"), load("house:draft", dtype="float32", exact="off")
 
 
-@pytest.mark.parametrize("method", ["plain", "draft-model", "prompt-lookup", "token-recycling"])
-def test_texts_do_not_depend_on_the_batch(pair, method):
+METHODS = ("plain", "draft-model", "prompt-lookup", "token-recycling")
+ALL_BATCHES = [pytest.param(method, (1, 3, 8), marks=pytest.mark.slow) for method in METHODS]
+
+
+@pytest.mark.parametrize(("method", "batches"), [("plain", (3,)), ("draft-model", (8,)), *ALL_BATCHES])
+def test_texts_do_not_depend_on_the_batch(pair, method, batches):
     target, draft = pair
     asked = [list(prompt.messages) for prompt in read("house:tasks", 6)] + [MANY[1], MANY[3]]
     given = {"draft": draft, "method": method, "temperature": 1.0, "max_tokens": 24, "seed": 3}
     alone = [generate(target, prompt, **given) for prompt in asked]
     assert len({said.text for said in alone}) == len(alone)
     assert len({len(said.tokens) for said in alone}) > 2, "requests end at different times"
-    for batch in (1, 3, 8):
+    for batch in batches:
         together = generate(target, asked, batch=batch, **given)
         for one, other in zip(alone, together, strict=True):
             assert (other.text, other.tokens, other.reason) == (one.text, one.tokens, one.reason)

@@ -91,7 +91,8 @@ def test_a_row_acts_and_every_method_says_what_plain_decoding_says(row, pair, fr
     assert (expected == free) == (row.part == "unconstrained"), "a row that changes nothing shows nothing"
     cells = {method: MATRIX["cell"](method, what, pair, expected) for method in DRAFTING}
     assert {method: (one.identical, one.notes) for method, one in cells.items()} == dict.fromkeys(DRAFTING, (1, ()))
-    assert cells["draft-model"].rate > 1, "nothing guessed, nothing shown"
+    # A grammar forbids most of what a drafter that does not know it guesses.
+    assert row.part == "grammar" or cells["draft-model"].rate > 1, "nothing guessed, nothing shown"
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.part in PENALTIES], ids=row_id)

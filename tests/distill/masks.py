@@ -1,4 +1,4 @@
-"""What tests of lessons for models that fill in masks share: networks that say what a table says, and tiny real ones."""
+"""Shared by tests of lessons with masks: networks that say what a table says, and tiny real ones."""
 
 from types import SimpleNamespace
 

@@ -6,7 +6,6 @@ from math import comb
 
 import pytest
 import torch
-from masks import MASK, SPEC, free, tabled, texts, tiny
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -17,6 +16,7 @@ from decant.distill.trainer import Share, run
 from decant.models.masked.convention import Convention
 from decant.models.masked.training import masked_logits
 from decant.testing.canvases import TableLM
+from tests.distill.masks import MASK, SPEC, free, tabled, texts, tiny
 
 SHARE = Share()
 WHOLE = Uniform(1.0, 1.0)

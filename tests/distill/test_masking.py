@@ -50,8 +50,8 @@ def test_a_set_of_hidden_places_is_as_likely_as_its_integral_over_ratios() -> No
 
 
 def test_weights_make_every_place_count_once_on_the_average() -> None:
-    """A weight is 1 / ratio, drawn with that ratio: its mean is 1, and its variance 1 / ratio - 1 averaged, here 4.2 at
-    most; 20,000 draws are within 0.09 of 1 with six standard errors."""
+    """A weight is 1 / ratio, drawn with that ratio: its mean is 1, its variance the mean of 1 / ratio - 1, here 5.9;
+    20,000 draws are within 0.11 of 1 with six standard errors."""
     places = torch.ones(100, 4, dtype=torch.bool)
     for masking in (Uniform(1e-3), Blocks(4, least=1e-3)):
         weight_RT = torch.cat([found.weight_BT for found in drawn(masking, places, 200)])
@@ -64,8 +64,6 @@ def test_ratios_are_spread_over_the_texts_of_a_batch() -> None:
     for found in drawn(Uniform(1e-9), places, 5):
         ratio_B = found.masked_BT.float().mean(-1).sort().values
         assert ((ratio_B - (torch.arange(8) + 0.5) / 8).abs() < 0.0625 + 0.04).all()
-        weights = found.weight_BT[found.masked_BT]
-        assert (1 / weights).min() > 0
 
 
 def test_blocks_are_clean_in_front_and_hidden_behind() -> None:
@@ -80,7 +78,6 @@ def test_blocks_are_clean_in_front_and_hidden_behind() -> None:
             taught = (found.weight_BT[row, places] > 0).tolist()
             blocks = [range(first, min(first + 4, len(places))) for first in range(0, len(places), 4)]
             sizes = [len(block) for block in blocks]
-            behind = len(places) - next((at for at, hides in enumerate(wholly) if hides), len(places))
             active = [number for number, block in enumerate(blocks) if any(taught[at] for at in block)]
             assert len(active) <= 1
             if active:
@@ -89,7 +86,6 @@ def test_blocks_are_clean_in_front_and_hidden_behind() -> None:
                 assert all(wholly[blocks[number].stop :])
                 assert int(found.counted_B[row]) == sizes[number]
                 seen.append((row == 2, number))
-            assert behind >= 0
     counts = {key: seen.count(key) for key in set(seen)}
     assert set(counts) == {(False, 0), (False, 1), (False, 2), (True, 0), (True, 1)}
     assert max(counts.values()) < 2.2 * min(counts.values()), "every block is drawn about as often"

@@ -212,22 +212,29 @@ def test_a_folder_gives_back_what_was_written(teacher, name, tmp_path):
     assert all(torch.equal(again.state_dict()[key], weight) for key, weight in net.state_dict().items())
 
 
-@pytest.mark.parametrize("warp", [greedy(), temperature(1.0)], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("name", ["ppd", "transfer"])
+@pytest.mark.parametrize(
+    ("name", "warp"),
+    [
+        pytest.param("ppd", temperature(1.0), id="ppd-sampled"),
+        pytest.param("transfer", greedy(), id="transfer-greedy"),
+        pytest.param("ppd", greedy(), id="ppd-greedy", marks=pytest.mark.slow),
+        pytest.param("transfer", temperature(1.0), id="transfer-sampled", marks=pytest.mark.slow),
+    ],
+)
 def test_the_text_is_plain_decoding_s(folder, teacher, name, warp):
     model = load(str(folder), exact="on").model
     head = ready(net_of(teacher, name), model.network)
     drafter = ParallelPrompt(head) if name == "ppd" else HiddenTransfer(head)
     with torch.inference_mode():
         decoder = Speculative(head.dressed(model), drafter, Coupled(), Template("3-2-1"), warp, Unconstrained())
-        check_decoder(decoder, Autoregressive(model, warp, Unconstrained()), max_tokens=16)
+        check_decoder(decoder, Autoregressive(model, warp, Unconstrained()), max_tokens=10)
 
 
+@pytest.mark.parametrize("name", [pytest.param("ppd", marks=pytest.mark.slow), "transfer"])
 @torch.inference_mode()
-def test_a_dressed_target_is_a_model_like_any_other(folder, teacher):
+def test_a_dressed_target_is_a_model_like_any_other(folder, teacher, name):
     model = load(str(folder), exact="off").model
-    for name in ("ppd", "transfer"):
-        check_model(ready(net_of(teacher, name), model.network).dressed(model))
+    check_model(ready(net_of(teacher, name), model.network).dressed(model))
 
 
 def test_a_model_of_transformers_is_refused(folder, teacher):

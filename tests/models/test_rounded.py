@@ -27,8 +27,16 @@ def pair(request, tmp_path_factory) -> tuple[Path, Path]:
     return original, twin
 
 
+# Every family once, and one of them in every type.
+ASKED = [
+    pytest.param(family, dtype, marks=() if dtype == "float32" or family == "llama" else pytest.mark.slow)
+    for family in FAMILIES
+    for dtype in ("auto", "float32", "bfloat16")
+]
+
+
 @needs_int8
-@pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16"])
+@pytest.mark.parametrize(("pair", "dtype"), ASKED, indirect=["pair"])
 def test_it_says_what_the_original_says_in_eight_bits(pair, dtype):
     original, twin = pair
     asked = {"dtype": dtype}

@@ -4,6 +4,7 @@ A spec is the method's name, then knobs: `schedule=` and `cache=` choose those p
 or to one of its parts: `threshold:tau=0.8:cache=dual:block=16`.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from decant.apps.catalog import METHODS, WIRED, Recipe, filling, loop_of
@@ -40,6 +41,7 @@ def filled(spec: Spec, recipe: Recipe, wiring: Wiring, name: str) -> Method:
         )
     recipe = recipe if recipe.fills else METHODS[PLAIN]
     roles, rest = filling(recipe, spec)
+    _refuse_orders(recipe, roles)
     loop = loop_of(recipe)
     parts = {}
     for role, made in roles.items():
@@ -50,6 +52,16 @@ def filled(spec: Spec, recipe: Recipe, wiring: Wiring, name: str) -> Method:
     # Plain decoding has the default schedule and cache: with others, an exact loop says what plain says with those.
     faithful = getattr(loop, "exact", False) or name.split(":")[0] in {"plain", PLAIN}
     return Method(name, decoder, "tokens" if faithful and {*spec.knobs} <= {*_harmless(loop)} else None)
+
+
+def _refuse_orders(recipe: Recipe, roles: Mapping[str, Any]) -> None:
+    """Raises IncompatibleParts where a cache reads an order of places that the unmasker does not keep."""
+    order = getattr(roles.get("refresh"), "order", None)
+    if order is not None and order != recipe.unmasker:
+        raise IncompatibleParts(
+            f"{roles['refresh'].__name__} must know beforehand which place settles next, and {recipe.name} decides by "
+            f"what it sees; take {order}:cache=dkv-greedy, or {recipe.name} with cache=dkv-decode"
+        )
 
 
 def _harmless(loop: Any) -> Kinds:

@@ -12,7 +12,7 @@ SHIPPED_TOP: Final = 100  # tokens that transformers' rule of top_h looks at, fo
 MOST: Final = 100  # nats of a bias: a larger one is no bias but a ban or a command
 
 UNHONOURED: Final = {
-    "begin_suppress_tokens": "no part knows which token is the first",
+    "begin_suppress_tokens": "no part knows the first token",
     "encoder_no_repeat_ngram_size": "there is no encoder",
     "encoder_repetition_penalty": "there is no encoder",
     "exponential_decay_length_penalty": "ends are as likely as the model says",

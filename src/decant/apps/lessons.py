@@ -11,7 +11,7 @@ from decant.apps.teaching import HELD_OUT, MIXTURE, Asked, Told, place
 from decant.apps.texts import encoded, read
 from decant.decoders.stopping import Stopping
 from decant.distill.answers import FILE, Writing, write
-from decant.distill.diffusion.canvases import Canvases
+from decant.distill.diffusion.canvases import BLOCK, Canvases
 from decant.distill.diffusion.recipe import FillingRecipe
 from decant.distill.parallel import join
 from decant.distill.rollouts.dataset import Dataset
@@ -64,7 +64,7 @@ def lessons_of(asked: Asked, recipe: FillingRecipe, trainee: Trainee, told: Told
     learnt = [text for at, text in enumerate(texts) if at % HELD_OUT or alone]
     end = min(trainee.ends, default=None)
     taught, held_out = (
-        Canvases(Dataset(some, asked.batch, asked.length, asked.seed), end, recipe.block or Canvases.block)
+        Canvases(Dataset(some, asked.batch, asked.length, asked.seed), end, recipe.block or BLOCK)
         for some in (learnt, _teaching(texts[::HELD_OUT], asked.length) or learnt)
     )
     measured = -(-len(held_out.dataset.texts) // asked.batch)

@@ -199,9 +199,12 @@ def open_sampling(
             f"at temperature 0 all {poll.count} samples are the same; give a temperature above 0, or ask for one"
         )
     greedy = sampling.temperature is None and not sampling.settled(target.defaults).temperature
-    if greedy and how.get("warps") is None:
-        sampling = replace(sampling, temperature=1.0)
-    return open_session(target, draft, sampling, opening, **how)
+    if not greedy or how.get("warps") is not None:
+        return open_session(target, draft, sampling, opening, **how)
+    session = open_session(target, draft, replace(sampling, temperature=1.0), opening, **how)
+    assert session.chosen is not None
+    applied = (replace(one, origin="default") if one.name == "temperature" else one for one in session.chosen.applied)
+    return replace(session, chosen=replace(session.chosen, applied=tuple(applied)))
 
 
 def drawn(session: Session, prompt: list[int], poll: Poll, seed: int, limits: Limits, rescore: bool = True) -> Samples:

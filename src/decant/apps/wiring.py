@@ -19,7 +19,7 @@ from decant.models.early_exit import EarlyExits
 from decant.models.folder import HOUSE
 from decant.models.heads import folder as heads
 from decant.models.load import Loaded
-from decant.models.spelling import between
+from decant.models.spelling import between, token_bytes
 from decant.models.superposed import Superposed
 from decant.models.tutor import Tutor
 from decant.protocols import Constraint, Drafter, Exits, LanguageModel, Verifier, Warp
@@ -81,6 +81,16 @@ class Wiring:
     def mask(self) -> int:
         """The id of an open place."""
         return self.masked().mask
+
+    def delimiters(self) -> frozenset[int]:
+        """Ids that write a newline, perhaps among other things. Raises BadInput without a tokenizer."""
+        if self.host.tokenizer is None:
+            raise BadInput(
+                f"ada-block ends blocks at newlines, and {self.host.name} has no tokenizer files to know them by; take "
+                f"schedule=blocks"
+            )
+        pieces = token_bytes(self.host.tokenizer)
+        return frozenset(token for token, piece in enumerate(pieces) if piece and b"\n" in piece)
 
     def checker(self) -> ByConstraint:
         """What may come next, asked a token at a time. Raises BadInput where everything may."""

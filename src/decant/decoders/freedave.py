@@ -1,12 +1,12 @@
 """Draft and verify without a second model: what a pass says of open places proposes the canvases of the next few steps,
 one batched pass looks at all of them, and the longest run of right proposals is kept.
 
-Its ids are those of `MaskedDiffusion` with one place a step (low-confidence), the same schedule, cache and seeds, at any
-temperature, since a guess is keyed by its place. A proposal counts where its whole canvas, and what the schedule would
-have worked on, is what that decoder would have reached. Behind a cache, a proposal is looked at only where its pass
-writes all that the passes left out would have written; at block borders that ends the run. A step is one pass, of as
-many rows as there are proposals, and settles between one place and `drafts`; where compute is the bottleneck, nothing is
-won. Rows in company may differ in their last bits from rows alone, and flip a tie: `apart` gives each its own pass.
+Its ids are those of `MaskedDiffusion` with one place a step (low-confidence) and the same schedule, cache and seeds, at
+any temperature, since a guess is keyed by its place. A proposal counts where its whole canvas, and what the schedule
+works on there, is what that decoder would have reached. Behind a cache, a proposal is looked at only where its pass
+writes all that the passes left out would have written. A step is one pass, of as many rows as there are proposals, and
+settles between one place and `drafts`: where compute is the bottleneck, nothing is won. Rows in company may differ in
+their last bits from rows alone, and flip a tie: `apart` gives each its own pass.
 Source: Wu and Zhang 2025, arXiv:2510.00294 (FreeDave).
 """
 
@@ -183,7 +183,7 @@ class FreeDave(Generic[C]):
         for number, (proposal, logits_NV) in enumerate(zip(proposals, logits, strict=True)):
             canvas_BL = proposal.canvas_BL
             if number:
-                holds_B = holds_B & proposal.there_B & (canvas_BL == reached).all(-1)
+                holds_B = holds_B & proposal.there_B & arrived(canvas_BL, reached)
                 holds_B = holds_B & same(self.schedule.scope(schedule, canvas_BL), proposal.scope)
                 right_B = right_B + holds_B
             row_N, place_N = proposal.scope.wanted_BL.nonzero(as_tuple=True)  # sync: as many rows as were asked for
@@ -215,6 +215,11 @@ def written(fresh: Fresh, scope: Scope) -> Tensor:
     front_BL[:, -1] = False
     last_B = fresh.prompt_B | scope.wanted_BL[:, 0]
     return torch.cat([fresh.prompt_B[:, None], last_B[:, None], fresh.answer_BL | scope.wanted_BL | front_BL], 1)
+
+
+def arrived(canvas_BL: Tensor, reached_BL: Tensor) -> Tensor:
+    """bool_B: whether a proposal is what a step led to, in every place."""
+    return (canvas_BL == reached_BL).all(-1)
 
 
 def same(scope: Scope, other: Scope) -> Tensor:

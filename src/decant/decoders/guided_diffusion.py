@@ -1,5 +1,5 @@
-"""The masked model drafts every open place of a block; a small model that speaks from left to right reads the drafts and
-says how many of them, from the left, it would have said too. Those settle, and one at least.
+"""The masked model drafts every open place of a block; a small model, which speaks from left to right, reads the drafts
+and says how many of them, from the left, it would have said too. Those settle, and one at least.
 
 Lossy against both models: what settles is the masked model's, in the small model's order, with a context on the right
 that is still open. At temperature zero this is the published method; elsewhere both models draw with the same numbers.

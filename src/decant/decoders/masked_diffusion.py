@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar, final
 import torch
 from torch import Tensor
 
-from decant.diffusion import MaskedLM, Outlook, Refresh, Reveal, Schedule, Turn, Unmasker, surest
+from decant.decoders.permitted import admit, permitted
+from decant.diffusion import MaskedLM, Outlook, Permits, Refresh, Reveal, Schedule, Turn, Unmasker, surest
 from decant.noise import Noise
 from decant.protocols import Warp
 from decant.types import PAD, Step
@@ -38,7 +39,7 @@ class MaskedDiffusionState(Generic[C]):
 @final
 @dataclass(frozen=True, slots=True)
 class MaskedDiffusion(Generic[C]):
-    """length: places of an answer where the prompt holds no mask of its own."""
+    """length: places of an answer where the prompt holds no mask of its own. permits: the language of the answers."""
 
     masked: MaskedLM[C]
     unmasker: Unmasker[Any]
@@ -46,10 +47,15 @@ class MaskedDiffusion(Generic[C]):
     refresh: Refresh[Any]
     warp: Warp
     length: int = 128
+    permits: Permits | None = None
 
     def start(self, prompt_BT: Tensor, noise: Noise) -> MaskedDiffusionState[C]:
-        """The answer begins at a prompt's first mask: what stands behind it is given, the masks are open."""
+        """The answer begins at a prompt's first mask: what stands behind it is given, the masks are open.
+
+        Raises BadInput for a canvas that can become no text of the language."""
         prompt_BT, canvas_BL = parted(prompt_BT, self.masked.mask, self.length)
+        if self.permits is not None:
+            admit(self.permits, canvas_BL)
         return MaskedDiffusionState(
             context=self.masked.start(prompt_BT, canvas_BL),
             canvas_BL=canvas_BL,
@@ -73,7 +79,10 @@ class MaskedDiffusion(Generic[C]):
         turn, schedule = self.schedule.turn(state.schedule, scope, seen)
         seen = seen if turn.trust_N is None else replace(seen, trust_N=turn.trust_N)
         reveal, unmasking = self.unmasker.reveal(state.unmasking, seen, turn)
-        canvas_BL = apply(progressing(reveal, seen, turn), seen, self.masked.mask, state.given_BL)
+        reveal = progressing(reveal, seen, turn)
+        if self.permits is not None:
+            reveal = permitted(self.permits, reveal, seen, state.given_BL, self.masked.mask)
+        canvas_BL = apply(reveal, seen, self.masked.mask, state.given_BL)
         step, told_BL = named(canvas_BL, state.told_BL, self.masked.mask, self.unmasker.takes_back)
         after = (context, canvas_BL, state.given_BL, told_BL, unmasking, schedule, refresh, state.noise)
         return MaskedDiffusionState(*after), step

@@ -99,7 +99,7 @@ class _Rules:
         self.names = [name for name in statements if not name.isupper()]
         if not self.names:
             raise BadInput("the grammar has terminals alone; give a rule in small letters, which is the start")
-        for name in self.names:
+        for name in list(self.names):
             self.left, self.name = _words(name, statements[name]), name
             self._alternatives(name)
             if self.left:

@@ -62,28 +62,24 @@ def _behind(lexer: Lexer, state: int, texts: Sequence[bytes]) -> int:
 
 
 def _readings(lexer: Lexer, texts: Sequence[bytes]) -> Tensor:
-    """Of each text, row by row: from each state, the state behind it and a number for the lexemes that ended inside.
-
-    Exact: equal numbers are equal sequences of lexemes.
-    """
+    """Of each text, row by row: from each state, the state behind it and the number of the lexemes that ended inside."""
     moves_SB, label_S = torch.tensor(lexer.moves), torch.tensor(lexer.label)
     fresh_SB = moves_SB[0].expand_as(moves_SB).where((moves_SB == DEAD) & (label_S[:, None] != DEAD), DEAD)
-    states = len(moves_SB)
-    state_WS = torch.arange(states).repeat(len(texts), 1)
+    state_WS = torch.arange(len(moves_SB)).repeat(len(texts), 1)
     ended_WS = torch.zeros_like(state_WS)
+    numbers: dict[int, int] = {}  # a sequence's number and a terminal behind it -> the longer one's
     for at in range(max(map(len, texts), default=0)):
         on_W = torch.tensor([at < len(text) for text in texts])
         byte_W1 = torch.tensor([text[at] for text in texts if at < len(text)])[:, None]
         old_WS = state_WS[on_W]
-        alive_WS = old_WS.clamp_min(0)
-        new_WS, fresh_WS = moves_SB[alive_WS, byte_W1], fresh_SB[alive_WS, byte_W1]
+        here_WS = old_WS.clamp_min(0)  # dead ones are masked below
+        further_WS, fresh_WS = moves_SB[here_WS, byte_W1], fresh_SB[here_WS, byte_W1]
         ending_WS = (fresh_WS != DEAD) & (old_WS != DEAD)
-        state_WS[on_W] = new_WS.where(new_WS != DEAD, fresh_WS).masked_fill(old_WS == DEAD, DEAD)
-        told_WS = torch.where(ending_WS, label_S[alive_WS] + 1, 0)
-        coded_WS = ended_WS.clone()
-        coded_WS[on_W] = ended_WS[on_W] * (int(label_S.max()) + 2) + told_WS
-        # Numbers are made small again after each byte, so that they never overflow.
-        coded_WS = coded_WS + (ended_WS * (int(label_S.max()) + 2) - coded_WS).masked_fill(on_W[:, None], 0)
-        ended_WS = torch.unique(coded_WS, return_inverse=True)[1]
-    dead_WS = state_WS == DEAD
-    return torch.cat([state_WS, ended_WS.masked_fill(dead_WS, DEAD)], 1)
+        state_WS[on_W] = further_WS.where(~ending_WS, fresh_WS).masked_fill(old_WS == DEAD, DEAD)
+        before_WS = ended_WS[on_W]
+        codes = before_WS[ending_WS] * len(lexer.label) + label_S[here_WS[ending_WS]]
+        coded, which = codes.unique(return_inverse=True)
+        longer = [numbers.setdefault(code, len(numbers) + 1) for code in coded.tolist()]
+        before_WS[ending_WS] = torch.tensor(longer, dtype=torch.int64)[which]
+        ended_WS[on_W] = before_WS
+    return torch.cat([state_WS, ended_WS.masked_fill(state_WS == DEAD, DEAD)], 1)

@@ -45,7 +45,9 @@ class Lexer:
             raise BadInput(f"terminal {label[0] + 1} of the grammar may be empty; make its rule optional instead")
         ahead = _ahead(moves, label)
         kept = [[to if to != DEAD and ahead[to] else DEAD for to in row] for row in moves]
-        return cls(tuple(map(tuple, kept)), tuple(label), tuple(ahead))
+        one, group = _merged(kept, label)
+        rows = [tuple(DEAD if to == DEAD else group[to] for to in kept[state]) for state in one]
+        return cls(tuple(rows), tuple(label[state] for state in one), tuple(ahead[state] for state in one))
 
     def first_bytes(self, terminal: int) -> int:
         """Bit b: a lexeme of it may begin with byte b."""
@@ -92,6 +94,18 @@ def _closed(automaton: Automaton, states: set[int]) -> frozenset[int]:
                 states.add(to)
                 todo.append(to)
     return frozenset(states)
+
+
+def _merged(moves: list[list[int]], label: list[int]) -> tuple[list[int], list[int]]:
+    """Moore's partition: one state of each group of those that cannot be told apart, and the group of each state."""
+    group, count = [0] * len(moves), 0
+    while True:
+        seen: dict[tuple[int, ...], int] = {}
+        told = [(label[at], group[at], *(DEAD if to == DEAD else group[to] for to in row)) for at, row in enumerate(moves)]
+        group = [seen.setdefault(one, len(seen)) for one in told]
+        if len(seen) == count:
+            return [group.index(one) for one in range(count)], group
+        count = len(seen)
 
 
 def _ahead(moves: list[list[int]], label: list[int]) -> list[int]:

@@ -8,6 +8,9 @@ Source: Bar-Hillel, Perles & Shamir 1961, "On formal properties of simple phrase
 """
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from itertools import compress
+from operator import or_
 from typing import final
 
 from decant.grammars.kinds import Open
@@ -54,10 +57,7 @@ class Product:
         first = whole.count * self.stops
         if grammar.empty and whole.closes >> first & 1:
             return True
-        nodes = self._reached(tails, first)
-        for node in reversed(nodes):
-            count, stop = divmod(node, self.stops)
-            tails[count].rows[stop] = self._row(tails, count, stop)
+        self._derive(tails, self._reached(tails, first))
         rows = whole.rows[0]
         return rows is not None and bool(rows[grammar.start] & whole.closes)
 
@@ -100,15 +100,18 @@ class Product:
 
     def _lexemes(self, tail: Tail, stop: int) -> list[tuple[int, int]]:
         """Terminals whose lexemes may begin here, with the nodes behind them."""
-        found: dict[int, int] = {}
+        # Most places of a long gap are behind the same states: terminals are looked up once for all of them.
+        places: dict[int, int] = {}
         at = tail.behind
         states = 0 if at is None else self._begun(tail.cell, stop)
         while states and at is not None:
-            base = at.count * self.stops
-            for label, closing in self._endings(states):
-                found[label] = found.get(label, 0) | 1 << base + closing
-            states = states and at.behind and self._after(states, at.cell)
+            places[states] = places.get(states, 0) | 1 << at.count * self.stops
+            states = self._after(states, at.cell) if at.behind is not None else 0
             at = at.behind
+        found: dict[int, int] = {}
+        for states, nodes in places.items():
+            for label, closing in self._endings(states):
+                found[label] = found.get(label, 0) | nodes << closing
         return list(found.items())
 
     def _begun(self, cell: Cell, stop: int) -> int:
@@ -140,24 +143,34 @@ class Product:
             self._ending[states] = found
         return found
 
-    def _row(self, tails: Sequence[Tail], count: int, stop: int) -> list[int]:
-        """Of each symbol, the nodes up to which it derives, from this one. Later nodes have their rows already."""
-        grammar, stops = self.language.grammar, self.stops
+    def _derive(self, tails: Sequence[Tail], nodes: Sequence[int]) -> None:
+        """Rows of these nodes, given from the left; every node that is reached from them has its row already."""
+        columns: dict[int, list[int]] = {right: [] for row in self.language.grammar.pairs for right, _ in row}
+        wanted, zeros = set(nodes), [0] * len(self.language.grammar.above)
+        for tail in tails:
+            for stop, known in enumerate(tail.rows):
+                if tail.count * self.stops + stop in wanted:
+                    known = tail.rows[stop] = self._row(columns, tail.lexemes[stop] or ())
+                for right, column in columns.items():
+                    column.append((known or zeros)[right])
+
+    def _row(self, columns: dict[int, list[int]], lexemes: Sequence[tuple[int, int]]) -> list[int]:
+        """Of each symbol, the nodes up to which it derives from the one where these lexemes begin.
+
+        columns: of each symbol that stands right in a rule, its entry in the rows of all later nodes.
+        """
+        grammar = self.language.grammar
         row, pending = [0] * len(grammar.above), dict[int, int]()
-        for terminal, ends in tails[count].lexemes[stop] or ():
+        for terminal, ends in lexemes:
             for high in grammar.above[terminal]:
                 row[high] |= ends
                 pending[high] = row[high]
         while pending:
             left, ends = pending.popitem()
             pairs = grammar.pairs[left]
-            if not pairs:
-                continue
-            found = [rows for node in bits(ends) if (rows := tails[node // stops].rows[node % stops]) is not None]
+            chosen = _chosen(ends) if pairs else b""
             for right, highs in pairs:
-                reached = 0
-                for rows in found:
-                    reached |= rows[right]
+                reached = reduce(or_, compress(columns[right], chosen), 0)
                 for high in highs:
                     if fresh := reached & ~row[high]:
                         row[high] |= fresh
@@ -166,6 +179,14 @@ class Product:
 
     def _forget(self) -> None:
         self._end, self._kept = Tail(0, None, (1 << self.stops) - 1, self.stops), 0
+
+
+DIGITS = bytes.maketrans(b"01", b"\0\1")
+
+
+def _chosen(mask: int) -> bytes:
+    """A byte for each place, 1 for its ones."""
+    return bin(mask)[:1:-1].encode().translate(DIGITS)
 
 
 def bits(mask: int) -> Iterator[int]:

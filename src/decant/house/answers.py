@@ -1,4 +1,4 @@
-"""What house:diffusion learns from: task instances and pieces of code, laid out as it decodes them.
+"""What house:diffusion learns from: tasks, ParallelBench's tasks and pieces of code, laid out as it decodes them.
 
 A row is a question, its answer, the end token, and end tokens up to the end of a canvas, as an answer is decoded in
 canvases that are longer than it. Rows of a step are about equally long; a step is a pure function of its number.
@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from decant.house.mixture import encode_instance
+from decant.house.parallel import draw_any as draw_parallel
 from decant.house.tasks import draw_any
 from decant.house.tokenizer import END
 from decant.house.tokenizer import ids as ids_of
@@ -22,6 +23,7 @@ from decant.types import PAD
 
 POOL: Final = 96  # rows that a step picks its own from, alike in length
 CODE: Final = 0.12  # of the rows
+PARALLEL: Final = 0.3  # of the rows: answers whose words depend on each other, most of them free to choose
 BLOCK: Final = 32  # canvases are whole blocks
 LONGEST: Final = 256  # canvas
 TAIL: Final = 0.1  # what an end token behind the first counts for: it is soon known, and most of a long canvas
@@ -56,7 +58,9 @@ class Answers:
             start, given = rng.randrange(len(self.code) - length), rng.randint(1, length // 2)
             return self.code[start : start + length].tolist(), [0.0] * given + [1.0] * (length - given)
         while True:
-            ids, weights = encode_instance(self.tokenizer, draw_any(rng, self.functions))
+            parallel = rng.random() < PARALLEL / (1 - CODE)
+            instance = draw_parallel(rng) if parallel else draw_any(rng, self.functions)
+            ids, weights = encode_instance(self.tokenizer, instance)
             answered = int(sum(weights))
             if answered <= LONGEST:
                 break

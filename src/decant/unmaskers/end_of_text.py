@@ -1,10 +1,11 @@
 """Settle the surest places, and drop what lies behind the end of the text: later passes compute less.
 
 The end is the leftmost end token that has settled; one of which the model is sure settles at once. While a place in
-front of it is open, what may still settle stays, so only later blocks are dropped; a place that holds another token, and
-all in front of it, is never dropped. The authors' code cuts behind the likeliest end token however unlikely it is, and
-stops after a few tokens where a canvas is flooded with them early. What was dropped was read until then, so that tokens
-in front of the end may differ: lossy.
+front of it is open, what may still settle stays, so that only later blocks are dropped; so does what stands in front of
+a place that holds a token, so that a canvas never has a hole. The authors' code cuts behind the likeliest end token,
+however unlikely it is, and stops after a few tokens where a canvas is flooded with them early. What is dropped was read
+until then, so that tokens in front of the end may differ: lossy. The crank must know the same ends, or it waits for
+places that nobody fills.
 Source: Bao et al. 2025, arXiv:2509.25188 (Learn2PD, end-of-text prediction).
 """
 
@@ -59,11 +60,11 @@ class EndOfText:
         """dropped_BL: open places behind the end; eligible_BL: those that the schedule has in hand."""
         place_L = torch.arange(canvas_BL.shape[1], device=canvas_BL.device)
         open_BL, end_BL = canvas_BL == self.mask, self._ends(canvas_BL)
-        other_BL = ~open_BL & ~end_BL & (canvas_BL != PAD)
-        end_B1 = place_L.where(end_BL, len(place_L)).amin(-1, keepdim=True)
-        waits_B1 = (open_BL & (place_L < end_B1)).any(-1, keepdim=True)
-        kept_B1 = place_L.where(other_BL | (eligible_BL & waits_B1), -1).amax(-1, keepdim=True)
-        return open_BL & (place_L > torch.maximum(end_B1, kept_B1))
+        first_B1 = place_L.where(end_BL, len(place_L)).amin(-1, keepdim=True)
+        waits_B1 = (open_BL & (place_L < first_B1)).any(-1, keepdim=True)
+        stays_BL = (~open_BL & (canvas_BL != PAD)) | (eligible_BL & waits_B1)
+        last_B1 = place_L.where(stays_BL, -1).amax(-1, keepdim=True)
+        return open_BL & end_BL.any(-1, keepdim=True) & (place_L > last_B1)
 
     def _ends(self, ids_BL: Tensor) -> Tensor:
         """bool_BL: where an end token is."""

@@ -43,7 +43,7 @@ class EntropyBound:
         score_BL = seen.table(self._score(seen), -float("inf")).masked_fill(~eligible_BL, -float("inf"))
         order_BL = score_BL.argsort(dim=-1, descending=True, stable=True)
         # In float64, so that of one place the sum less the largest is 0, and what is beside others adds no error.
-        nats_BL = seen.table(seen.entropy_N.double(), 0.0).masked_fill(~eligible_BL, 0.0).gather(1, order_BL)
+        nats_BL = seen.table(seen.entropy_N.double(), 0.0).gather(1, order_BL)
         shared_BL = nats_BL.cumsum(-1) - nats_BL.cummax(-1).values
         count_B = (shared_BL <= self.gamma).sum(-1)  # the left side never falls: these are a beginning
         return Reveal(seen.guess_BL, surest(score_BL, eligible_BL, count_B)), None

@@ -76,9 +76,9 @@ class Prophet:
         gap_B = gap_BL.where(answer_BL, 0).sum(-1) / left_B.clamp_min(1)
         # The largest finite number: a bar of inf is out of reach.
         gap_B = gap_B.masked_fill(left_B == 0, math.inf).clamp_max(torch.finfo(gap_B.dtype).max)
-        done_B = 1 - open_B / state.places_B.clamp_min(1)
-        bar_B = torch.full_like(done_B, self.late)
-        bar_B = bar_B.masked_fill(done_B < 2 / 3, self.middle).masked_fill(done_B < 1 / 3, self.early)
+        thrice_B = 3 * (state.places_B - open_B)
+        bar_B = torch.full_like(gap_B, self.late).masked_fill(thrice_B < 2 * state.places_B, self.middle)
+        bar_B = bar_B.masked_fill(thrice_B < state.places_B, self.early)
         decided_B = state.some_B & (gap_B >= bar_B)
         reveal = ranked(seen, turn, seen.confidence_BL, self.per_step)
         return Reveal(reveal.tokens_BL, reveal.settled_BL | (open_BL & decided_B[:, None])), state

@@ -138,7 +138,7 @@ def test_explain_says_what_of_a_generation_config_is_not_honoured(folder, tmp_pa
         "  temperature 0.0  (default)",
         "  not sequence_bias of generation_config.json [[[5, 6], 1.0]]: not honoured: single tokens are biased, by 100 "
         "nats at most",
-        "  not begin_suppress_tokens of generation_config.json [8]: not honoured: no part knows which token is the first",
+        "  not begin_suppress_tokens of generation_config.json [8]: not honoured: no part knows the first token",
     ]
 
 

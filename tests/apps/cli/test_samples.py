@@ -109,7 +109,14 @@ def test_flags_of_the_choice_reach_the_samples(decant):
     assert all(set(one["text"]) <= {*"ab"} for one in report["samples"])
     assert report["settings"]["presence_penalty"] == 0.5
     assert report["settings"]["constraint"] == "Regex(pattern='[ab]{3}')"
-    assert "  presence_penalty 0.5  (command line)" in done.stderr.splitlines()
+    told = done.stderr.splitlines()[1:5]
+    assert told[1:] == [
+        "  presence_penalty 0.5  (command line)",
+        "  temperature 1.0  (default)",
+        "method plain  (default)",
+    ]
+    warm = decant(PROMPT, "--temperature", "1", "--method", "plain", "--explain").stderr.splitlines()
+    assert warm[1:3] == ["  temperature 1.0  (command line)", "method plain  (command line)"]
 
 
 def test_standard_output_is_the_text_that_won(decant, target):

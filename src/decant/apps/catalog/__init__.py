@@ -8,8 +8,9 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
+from decant.apps.catalog.canvases import CACHES, SCHEDULES
 from decant.apps.catalog.choosing import CONSTRAINTS, SAMPLERS
-from decant.apps.catalog.diffusion import CACHES, FILLING, SCHEDULES, UNMASKERS
+from decant.apps.catalog.diffusion import FILLING, UNMASKERS
 from decant.apps.catalog.drafters import DRAFTERS
 from decant.apps.catalog.methods import METHODS as SPEAKING
 from decant.apps.catalog.parts import DECODERS, POLICIES, VERIFIERS
@@ -93,8 +94,8 @@ def knobs_for(recipe: Recipe, policy: str | None = None, spec: Spec | None = Non
 
 
 def filling(recipe: Recipe, spec: Spec) -> tuple[Mapping[str, Any], Spec]:
-    """What its decoder takes of unmasker, schedule and refresh, of a method for models that fill in masks, and the knobs
-    that choose none."""
+    """Unmasker, schedule and refresh of a method for models that fill in masks, as far as its decoder takes them, and
+    the knobs that choose none."""
     chosen = [spec.knobs.get(knob, getattr(recipe, knob)) for knob in CHOICES]
     taken = {field.name for field in fields(loop_of(recipe))}
     roles = {

@@ -13,10 +13,13 @@ from decant.apps.cli.choosing import FLAGS, Flags, choosing
 from decant.apps.cli.costs import asked_of, measure
 from decant.apps.cli.exits import INTERRUPTED, say, sentences
 from decant.apps.cli.output import check_writable, note, write_json
+from decant.apps.cli.parallel import Asking
+from decant.apps.cli.parallel import measure as measure_suite
 from decant.apps.cli.progress import progress
 from decant.apps.cli.reports import show_race
 from decant.apps.cli.start import listed, quieten, use_threads
 from decant.apps.prompts import default_source, read
+from decant.errors import BadInput
 
 RACE: Final = (
     *("draft", "prompts", "methods", "max_tokens", "temperature", *FLAGS, "batch", "limit"),
@@ -57,6 +60,8 @@ def bench(
     batches: options.Batches = None,
     acceptance_bound: options.AcceptanceBound = False,
     drafts: options.Drafts = None,
+    suite: options.Suite = None,
+    plot: options.Plot = None,
     quiet: options.Quiet = False,
     json: options.Json = None,
 ) -> None:
@@ -64,7 +69,8 @@ def bench(
 
     A table of tokens/s, acceptance, where the time goes, and whether the text is plain decoding's. Interrupted, it
     keeps what has finished. With --costs: what a pass of the model costs, by its number of new tokens. With
-    --acceptance-bound: what each verifier accepts of the draft model, beside the most that any could.
+    --acceptance-bound: what each verifier accepts of the draft model, beside the most that any could. With --suite
+    parallel: right answers over tokens a pass, of models that fill in masks; --limit is then the questions of a kind.
     """
     check_writable(json)
     loading = (dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers, weights)
@@ -74,12 +80,14 @@ def bench(
         use_threads(threads)
         measure(model, loading, wanted, quiet, json)
         return
+    if plot is not None and suite is None:
+        raise BadInput("--plot draws what --suite measures; give --suite parallel")
     guesses = drafts_asked(acceptance_bound, drafts, temperature)
     names = ["draft-model"] if guesses else listed(methods)
     check([] if names == "all" else names, verifier, policy)
     sampling = flags.sampling(temperature)
-    source = prompts or default_source(model)
-    asked = read(source, limit)
+    source = suite or prompts or default_source(model)
+    asked = [] if suite else read(source, limit)
     quieten(model, quiet)
     use_threads(threads)
 
@@ -91,6 +99,9 @@ def bench(
     opening = Opening(*loading)
     constraint, guidance = flags.constraint(), flags.leading()
     note(f"loading {model}", quiet)
+    if suite is not None:
+        measure_suite(Asking(model, question, sampling, opening, constraint), limit, plot, quiet, json)
+        return
     trial = prepare(model, question, asked, sampling, opening, constraint, guidance)
     if guesses:
         refuse_history(trial.chosen)

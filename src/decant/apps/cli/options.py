@@ -65,6 +65,13 @@ Batches = Annotated[str | None, typer.Option(help="With --costs: requests in a p
 AcceptanceBound = Annotated[
     bool, typer.Option("--acceptance-bound", help="What each verifier accepts, beside the most that any could.")
 ]
+Suite = Annotated[
+    Literal["parallel"] | None,
+    typer.Option(
+        help="Questions instead of prompts, for models that fill in masks: quality over parallelism."
+    ),
+]
+Plot = Annotated[Path | None, typer.Option(help="With --suite: draw the curves into this file (.png, .svg, .pdf).")]
 Drafts = Annotated[str | None, typer.Option(help="With --acceptance-bound: guesses at a position (1,2,4).")]
 Json = Annotated[
     str | None, typer.Option("--json", help="Write the result to this file as JSON; - is standard output.")

@@ -66,7 +66,8 @@ def identical(row: Mapping[str, Any]) -> str:
     if row["identical"]:
         return "yes"
     if row["lost"]:
-        return f"lossy: {row['lost']['agreement']:.0%} agree, {row['lost']['nats']:+.3f} nats a token"
+        nats = "" if row["lost"]["nats"] is None else f", {row['lost']['nats']:+.3f} nats a token"
+        return f"lossy: {row['lost']['agreement']:.0%} agree{nats}"
     differs = row["differs"]
     return f"no: {count(differs['near_ties'], 'near-tie')}, {differs['unexplained']} unexplained"
 

@@ -113,7 +113,8 @@ def samples(
         method=method, verifier=verifier, policy=policy, constraint=constraint, guidance=guidance,
     )  # fmt: skip
     if explain:
-        tell_choice(session, {"method": method, "verifier": verifier, "policy": policy}, quiet)
+        typed = method if options.given(ctx, "method") else None
+        tell_choice(session, {"method": typed, "verifier": verifier, "policy": policy}, quiet)
     settings = _settings(session, poll, seed, limits)
     begin = time.perf_counter()
     if source:

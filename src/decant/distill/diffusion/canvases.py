@@ -16,6 +16,7 @@ from decant.distill.texts import Text
 from decant.errors import BadInput
 from decant.types import PAD
 
+BLOCK: Final = 32  # places
 LONGEST: Final = 256  # places to which end tokens may fill up a canvas
 LONGER: Final = 0.4  # chance that a canvas has one more block than its answer needs, and again
 TAIL: Final = 0.1  # what an end token behind the first counts for: it is soon known, and most of a long canvas
@@ -29,7 +30,7 @@ class Canvases:
 
     dataset: Dataset
     end: int | None
-    block: int = 32
+    block: int = BLOCK
 
     def __post_init__(self) -> None:
         if self.block < 1:

@@ -5,7 +5,7 @@ arXiv:2410.17891 (from a causal model); Arriola et al. 2025, arXiv:2503.09573 (b
 """
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
 from decant.distill.diffusion.lesson import Filling
 from decant.distill.diffusion.masking import Blocks, Either, Uniform
@@ -13,6 +13,8 @@ from decant.distill.diffusion.recipe import Material
 from decant.errors import BadInput
 from decant.models.masked.convention import Convention
 from decant.models.masked.training import adapt
+
+IN_BLOCK: Final = 0.1  # least ratio of a block: a decoder that settles several places at once hardly ever sees less
 
 
 @final
@@ -60,4 +62,4 @@ class MDLM:
         )
 
     def _masking(self) -> Either:
-        return Either(Uniform(self.least), Blocks(self.block, max(self.least, Blocks.least)), self.share)
+        return Either(Uniform(self.least), Blocks(self.block, max(self.least, IN_BLOCK)), self.share)

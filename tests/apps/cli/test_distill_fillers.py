@@ -1,0 +1,146 @@
+"""`decant distill mdlm` and `dparallel`: from a causal model to one that fills in masks, and on."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from decant.apps import fillers
+from decant.apps.cli import app
+from decant.models.load import load
+from tests.apps.cli.students import sums
+
+FEW = ["--steps", "3", "--batch", "4", "--length", "96"]
+
+
+@pytest.fixture
+def decant(folder, tmp_path):
+    def run(recipe: str, *words: str, student: str = "", out: str = "out", texts: str = ""):
+        file = sums(tmp_path / "data.jsonl")
+        asked = ["distill", recipe, "--student", student or str(folder), "--data", texts or str(file)]
+        return CliRunner().invoke(app, [*asked, "--out", str(tmp_path / out), *FEW, *words])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def filler(folder, tmp_path_factory):
+    """A model that fills in masks, hardly taught."""
+    place = tmp_path_factory.mktemp("filler")
+    words = ["distill", "mdlm:block=8", "--student", str(folder), "--data", str(sums(place / "data.jsonl"))]
+    done = CliRunner().invoke(app, [*words, "--out", str(place / "model"), *FEW])
+    assert done.exit_code == 0, done.output
+    return place / "model"
+
+
+def test_a_causal_model_learns_to_fill_in_masks(decant, tmp_path, target) -> None:
+    done = decant("mdlm:shift=on:opening=2:block=8", "--steps", "10")
+    assert done.exit_code == 0, done.output
+    names = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    assert names == ["folder", "steps", "nats a place", "likeliest id is the text's", "right and certain"]
+    out = tmp_path / "out"
+    assert {file.name for file in out.iterdir()} >= {
+        "README.md", "config.json", "model.safetensors", "recipe.json", "tokenizer.json", "training",
+    }  # fmt: skip
+    mask = target.model.vocab
+    config = json.loads((out / "config.json").read_text())
+    assert config["masked_diffusion"] == {"mask_token_id": mask, "shift": True}
+    kept = json.loads((out / "recipe.json").read_text())
+    assert kept["knobs"] == {"shift": True, "opening": 2, "block": 8, "share": 0.5, "least": 0.05}
+    assert kept["after"]["nats"] != kept["before"]["nats"]
+    assert kept["after"]["masked"] == kept["before"]["masked"] > 10
+    text = (out / "README.md").read_text()
+    assert "decant distill mdlm:shift=on:opening=2:block=8 --data" in text
+    assert f"| mask | id {mask}, row i of the logits predicts token i + 1 |" in text
+    assert (out / "training" / "metrics.jsonl").read_text().count("\n") == 1
+
+    made = load(str(out))
+    assert made.masked is not None
+    assert (made.masked.mask, made.masked.vocab, made.masked.convention.shift) == (mask, mask + 1, True)
+    asked = ["generate", str(out), "Take 3, then", "--max-tokens", "8", "-q"]
+    for method in ("plain", "threshold"):
+        done = CliRunner().invoke(app, [*asked, "--method", method])
+        assert done.exit_code == 0, done.output
+
+
+def test_one_that_fills_in_masks_is_taught_on(decant, filler, tmp_path) -> None:
+    for recipe, out in (("mdlm:share=1", "more"), ("dparallel:block=8", "sure"), ("dparallel:answers=own", "own")):
+        done = decant(recipe, "--max-tokens", "16", student=str(filler), out=out)
+        if out == "own" and done.exit_code:  # a model that was hardly taught may never end an answer
+            assert "answers has ended" in " ".join(done.stderr.split())
+            assert (tmp_path / out / "training" / "answers.jsonl").read_text().count("\n") == 20
+            continue
+        assert done.exit_code == 0, done.output
+        one, two = (load_file(place / "model.safetensors") for place in (filler, tmp_path / out))
+        assert one.keys() == two.keys()
+        assert any(not one[name].equal(two[name]) for name in one)
+        assert load(str(tmp_path / out)).masked is not None
+
+
+def test_an_interrupted_run_goes_on(decant, monkeypatch, tmp_path) -> None:
+    run = fillers.run
+
+    def interrupted(network, training, settings, folder):
+        inner = training.batches
+
+        class Stopping:
+            def __getattr__(self, name):
+                return getattr(training, name)
+
+            def batches(self, state, step, share):
+                if step == 2:
+                    raise KeyboardInterrupt
+                return inner(state, step, share)
+
+        run(network, Stopping(), fillers.replace(settings, save_every=1), folder)
+
+    monkeypatch.setattr(fillers, "run", interrupted)
+    done = decant("mdlm")
+    assert done.exit_code == 130, done.output
+    assert f"the same command goes on from {tmp_path / 'out'}" in done.stderr
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    monkeypatch.setattr(fillers, "run", run)
+    assert decant("mdlm").exit_code == 0
+    assert decant("mdlm", out="whole").exit_code == 0
+    one, two = (tmp_path / name / "model.safetensors" for name in ("out", "whole"))
+    assert one.read_bytes() == two.read_bytes()
+    done = decant("mdlm:share=1")
+    assert done.exit_code == 2
+    assert "holds a run with recipe 'mdlm', not 'mdlm:share=1'" in " ".join(done.stderr.split())
+
+
+def test_a_plan_tells_and_writes_nothing(decant, tmp_path, filler) -> None:
+    done = decant("dparallel:answers=own", "--plan", "--minutes", "1", student=str(filler))
+    assert done.exit_code == 0, done.output
+    assert "the model answers 20 prompts" in " ".join(done.stdout.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_does_not_fit_is_a_sentence(decant, tmp_path, folder, filler) -> None:
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text('{"prompt": "Take 1."}\n{"prompt": "Take 2."}\n')
+    for recipe, words, other, sentence in (
+        (
+            "mdlm",
+            ["--teacher", str(folder)],
+            {},
+            "--teacher is not for mdlm: a model learns to fill in masks from texts",
+        ),
+        ("mdlm", ["--temperature", "1"], {}, "--temperature is not for mdlm: answers are the data's"),
+        ("mdlm", ["--lora", "2"], {}, "--lora leaves the table of embeddings as it is"),
+        ("mdlm", ["--ray", "auto"], {}, "--ray is not for mdlm: no other model teaches"),
+        ("mdlm:opening=3", [], {"student": str(filler)}, "fills in masks already, without the shift"),
+        ("mdlm:lest=3", [], {}, "mdlm has no knob 'lest'; did you mean least?"),
+        ("mdlm", [], {"texts": str(bare)}, "bare.jsonl holds prompts alone; give answers"),
+        ("dparallel", [], {}, "speaks from left to right, and dparallel is for models that fill in masks"),
+        ("dparallel:answers=own", [], {"student": str(filler), "texts": "house:mixture"}, "a model cannot answer"),
+        ("mdlm", [], {"texts": "house:mixture"}, "house:mixture is written in the house's tokens"),
+    ):
+        done = decant(recipe, *words, **other)
+        assert done.exit_code == 2, done.output
+        assert sentence in " ".join(done.stderr.split())
+        assert not (tmp_path / "out").exists()
+    words = ["distill", "mdlm", "--data", str(bare), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, words)
+    assert "mdlm teaches a model; name it with --student" in " ".join(done.stderr.split())

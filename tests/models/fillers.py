@@ -1,0 +1,48 @@
+"""Tiny random models that fill in masks, beside the networks of transformers that they are."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from decant.models.build import LlamaSpec, untrained
+from decant.models.fast.reading import take
+from decant.models.masked.canvas import Canvas
+from decant.models.masked.convention import Convention
+from decant.models.masked.training import adapt
+
+WORDS = 40
+POSITIONS = 64
+SPEC = LlamaSpec(WORDS, hidden=32, layers=3, heads=4, kv_heads=2, intermediate=48, head_dim=8, positions=POSITIONS)
+
+
+@dataclass(frozen=True)
+class Filler:
+    """network: as transformers runs it."""
+
+    network: PreTrainedModel
+    convention: Convention
+    canvas: Canvas
+
+    def logits(self, ids: list[int], unread: tuple[int, ...] = ()) -> Tensor:
+        """logits_TV of transformers' own pass, every position open to every other; no place may say the mask."""
+        seen_1TT = torch.ones(1, len(ids), len(ids), dtype=torch.bool)
+        seen_1TT[..., list(unread)] = False
+        with torch.inference_mode():
+            logits_TV = self.network(torch.tensor([ids]), attention_mask=seen_1TT[:, None], use_cache=False).logits[0]
+        return logits_TV.index_fill(-1, torch.tensor([self.convention.mask_token_id]), -torch.inf)
+
+
+def filler(shift: bool, seed: int = 0) -> Filler:
+    """Weights are six times what training starts from, so that places heed each other."""
+    network = untrained(SPEC, seed)
+    convention = adapt(network, shift)
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.dim() > 1:
+                weight.mul_(6.0)
+    network = network.eval().requires_grad_(False)
+    lean = take(copy.deepcopy(network), POSITIONS)  # which hands its network's weights back
+    return Filler(network, convention, Canvas(lean, convention))
