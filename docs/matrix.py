@@ -135,14 +135,14 @@ def reference(what: Chosen, pair: Pair) -> list[list[int]]:
 
 def cell(method: str, what: Chosen, pair: Pair, expected: list[list[int]]) -> Cell:
     """The method's texts, held against those that were expected."""
-    base = plain(pair.target, what.warp, what.constraint, what.guide).decoder
+    undrafted = plain(pair.target, what.warp, what.constraint, what.guide).decoder
     try:
         made = compose(method, pair.target, pair.draft, what.warp, constraint=what.constraint, guide=what.guide)
         texts, calls = said(made.decoder, pair.workload)
     except DecantError as refusal:
         return Cell(len(expected), notes=(str(refusal),))
     pairs = enumerate(zip(expected, texts, strict=True))
-    partings = [explain(base, pair.workload, prompt, *both) for prompt, both in pairs if both[0] != both[1]]
+    partings = [explain(undrafted, pair.workload, prompt, *both) for prompt, both in pairs if both[0] != both[1]]
     notes = tuple(f"prompt {one.prompt}, token {one.position}: {one.cause}" for one in partings if one is not None)
     return Cell(len(texts), len(texts) - len(partings), sum(map(len, texts)) / calls, notes)
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from decant import bench, prove
     from decant.apps.api import Completion, generate, stream
     from decant.apps.compose import compose, plain
+    from decant.apps.infilling import Infill
     from decant.constraints.grammar import Choice, Json, Lark, Regex
     from decant.decoders.autoregressive import Autoregressive
     from decant.decoders.speculative import Speculative
@@ -30,6 +31,7 @@ _HOMES: Final = {
     "Choice": "decant.constraints.grammar",
     "Completion": "decant.apps.api",
     "DecantError": "decant.errors",
+    "Infill": "decant.apps.infilling",
     "Json": "decant.constraints.grammar",
     "Lark": "decant.constraints.grammar",
     "Regex": "decant.constraints.grammar",
@@ -55,6 +57,7 @@ __all__ = [  # noqa: RUF022  (the order of use)
     "generate",
     "stream",
     "Completion",
+    "Infill",
     "compose",
     "plain",
     "Autoregressive",

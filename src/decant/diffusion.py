@@ -27,10 +27,12 @@ class Fresh:
     """What a pass computes anew; it reads everything else from what earlier passes stored.
 
     prompt_B: of which requests the prompt. answer_BL: which places of the canvas.
+    asked_BL: of the wanted places the only ones that may settle; None: all.
     """
 
     prompt_B: Tensor
     answer_BL: Tensor
+    asked_BL: Tensor | None = None
 
     @classmethod
     def whole(cls, canvas_BL: Tensor) -> "Fresh":
@@ -198,8 +200,10 @@ class Schedule(Protocol[State]):
 class Refresh(Protocol[State]):
     """Decides what a pass computes anew."""
 
-    exact: ClassVar[bool]
-    """Whether nothing changes by it."""
+    @property
+    def exact(self) -> bool:
+        """Whether nothing changes by it."""
+        ...
 
     def start(self, canvas_BL: Tensor, noise: Noise) -> State: ...
 

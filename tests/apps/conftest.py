@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from decant.house import tokenizer as words
 from decant.models.build import LlamaSpec, add_settings, save_folder, untrained
 from decant.models.load import Loaded, load
+from decant.models.masked.training import adapt
 
 CONTEXT = 1024
+MASK = "<|mask|>"
 LINES = [f"Take {a}, then add {b}. The answer is {a + b}.\nNaïve café, 日本語.\n" for a in range(30) for b in range(5)]
 
 
@@ -69,3 +72,39 @@ def draft(draft_folder: Path) -> Loaded:
 @pytest.fixture(scope="session")
 def stranger(stranger_folder: Path) -> Loaded:
     return load(str(stranger_folder), dtype="float32", exact="off")
+
+
+@pytest.fixture(scope="session")
+def filler_folder(tmp_path_factory) -> Path:
+    """A model that fills in masks, whose tokenizer knows a name for the mask. Weights are six times what training
+    starts from, so that places heed each other."""
+    spelling = words.train(LINES)
+    spec = LlamaSpec(
+        vocab=spelling.get_vocab_size(),
+        hidden=32,
+        layers=2,
+        heads=2,
+        kv_heads=1,
+        intermediate=64,
+        head_dim=16,
+        positions=160,
+        eos=(spelling.token_to_id(words.END),),
+        pad=spelling.token_to_id(words.PAD),
+    )
+    folder = tmp_path_factory.mktemp("models") / "filler"
+    network = untrained(spec, 0)
+    mask = adapt(network).mask_token_id
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.dim() > 1:
+                weight.mul_(6.0)
+    spelling.add_special_tokens([MASK])
+    assert spelling.token_to_id(MASK) == mask
+    words.write_folder(spelling, folder)
+    save_folder(network, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def filler(filler_folder: Path) -> Loaded:
+    return load(str(filler_folder), dtype="float32")

@@ -27,7 +27,7 @@ def test_the_default_verifier_judges_every_draft():
     [
         ("prompt-lokup", "no method is called 'prompt-lokup'; did you mean prompt-lookup?"),
         ("draft_model", "no method is called 'draft_model'; did you mean draft-model"),
-        ("zzz", "no method is called 'zzz'; there are adadec, aded"),
+        ("zzz", "no method is called 'zzz'; there are ada-block, adadec"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name, message):

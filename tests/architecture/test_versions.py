@@ -28,7 +28,12 @@ PINS = {
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if line and not line.startswith("#")
 }
-LATE = {"ray": {"spreading.py"}, "peft": {"lora.py"}, "llguidance": {"matching.py"}}  # extras, where they are used
+LATE = {  # extras, where they are used
+    "ray": {"spreading.py"},
+    "peft": {"lora.py"},
+    "llguidance": {"matching.py"},
+    "matplotlib": {"parallel.py"},
+}
 ALLOWED_CORE = {"torch", "transformers", "tokenizers", "safetensors", "numpy", "typer", "rich", "pydantic"}
 
 

@@ -45,7 +45,7 @@ def run(decoder: Any, prompts: list[list[int]], places: int) -> tuple[Tensor, Te
     mask = decoder.masked.mask
     with torch.inference_mode():
         state = decoder.start(
-            right_pad([prompt + [mask] * places for prompt in prompts]), Noise.of(range(len(prompts)))
+            right_pad([prompt + [mask] * places for prompt in prompts]), Noise.of(list(range(len(prompts))))
         )
         passes_B, guessed = torch.zeros(len(prompts), dtype=torch.int64), 0
         while bool((open_B := (state.canvas_BL == mask).any(-1)).any()):

@@ -76,7 +76,8 @@ def opened(places: int = 9) -> list[list[int]]:
 
 def test_who_always_agrees_is_done_in_one_pass() -> None:
     asked = [0]
-    steps = run(GuidedDiffusion(MODEL, Parrot(True, asked), Full(MASK), NoCache(), greedy(), chunk=4), opened())
+    small: Any = Parrot(True, asked)
+    steps = run(GuidedDiffusion(MODEL, small, Full(MASK), NoCache(), greedy(), chunk=4), opened())
     assert len(steps) == 2
     assert asked == [3], "nine places in chunks of four"
     assert steps[-1][0].asked_B.tolist() == [3, 3, 3]
@@ -85,7 +86,8 @@ def test_who_always_agrees_is_done_in_one_pass() -> None:
 @pytest.mark.parametrize("warp", [greedy(), temperature(1.0)], ids=["greedy", "drawn"])
 def test_who_never_agrees_leaves_the_masked_model_speaking_from_the_left(warp: Any) -> None:
     asked = [0]
-    guided = GuidedDiffusion(MODEL, Parrot(False, asked), Full(MASK), NoCache(), warp)
+    small: Any = Parrot(False, asked)
+    guided = GuidedDiffusion(MODEL, small, Full(MASK), NoCache(), warp)
     steps = run(guided, opened())
     with torch.inference_mode():  # blocks of one place are that order
         one = run(replace(guided, schedule=Blocks(MASK, 1)), opened())

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import product
 from math import comb
+from typing import Any
 
 import pytest
 import torch
@@ -158,7 +159,8 @@ def test_closed_and_without_a_mask_it_is_the_causal_model() -> None:
 def test_the_masks_row_learns() -> None:
     network, convention = tiny()
     nats_of(Filling(network, convention, texts, Uniform(0.5, 0.5))).backward()
-    gradient = network.get_input_embeddings().weight.grad
+    table: Any = network.get_input_embeddings()
+    gradient = table.weight.grad
     assert gradient[convention.mask_token_id].abs().sum() > 0
 
 

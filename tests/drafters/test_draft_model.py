@@ -3,7 +3,7 @@ import torch
 
 from decant.drafters.draft_model import DraftModel
 from decant.errors import IncompatibleParts
-from decant.noise import Noise
+from decant.noise import TARGET, Noise
 from decant.samplers.greedy import greedy
 from decant.samplers.temperature import temperature
 from decant.samplers.top_k import top_k
@@ -116,3 +116,12 @@ def test_the_model_keeps_what_was_committed() -> None:
 def test_a_model_without_trees_is_refused_by_name() -> None:
     with pytest.raises(IncompatibleParts, match="branches, but this MarkovLM draft model cannot score a tree"):
         draft(DraftShape(2, width=2), model=MarkovLM(LM.logits_UVV, trees=False))
+
+
+def test_the_target_stream_is_what_couples() -> None:
+    """DraftModel over the target itself, coupled: its guesses are the target's own draws."""
+    warp = temperature(1.0)
+    context, _ = LM.start(torch.tensor([[0, 1], [2, 3]]))
+    guessed = DraftModel(LM).draft(context, DraftShape(4), warp, NOISE, context)
+    probs_BMV = warp(LM.score(context, guessed).logits_BMV).softmax(-1)
+    assert torch.equal(NOISE.draw(probs_BMV[:, :4], torch.arange(4).expand(2, -1), TARGET), guessed.tokens_BN)

@@ -11,8 +11,8 @@ from decant.grammars.patterns import pattern
 
 LETTERS = ["a", "b", "-", '"', "\\", "\n", "é", "日", "𝄞"]
 PATTERNS = [
-    r"a*b", r"(a|b)+", r"a?b{2}", r"a{1,3}", r"a{2,}", r"[ab\-]+", r"[^a]", r"[^\"\\]*a", r".", r"(?:ab|\\\")+", r"\-|\\",
-    r"[\x61-b]+", r"é|[日b]", r"(a*b?)*-", r"a||b-",
+    r"a*b", r"(a|b)+", r"a?b{2}", r"a{1,3}", r"a{2,}", r"[ab\-]+", r"[^a]", r"[^\"\\]*a", r".", r"(?:ab|\\\")+",
+    r"\-|\\", r"[\x61-b]+", r"é|[日b]", r"(a*b?)*-", r"a||b-",
 ]  # fmt: skip
 WRONG = ["(a", "a)", "[a", "*a", "a{x}", "a{2,1}", "[b-a]", "[a-é]", "[^é]", "^a", r"\q", r"\xZZ"]
 

@@ -24,11 +24,14 @@ def brackets(text: str) -> bool:
 
 
 def sums(text: str) -> bool:
-    while (shorter := re.sub(r"^ *\( *1 *\) *$|(?<=[+(]) *\( *1 *\) *|^ *\( *1 *\) *(?=\+)", "1", text)) != text or (
-        shorter := re.sub(r"[1-9][0-9]+", "1", re.sub(r"[2-9]", "1", text))
-    ) != text or (shorter := re.sub(r"1 *\+ *1(?![0-9])", "1", text)) != text:
+    if re.search(r"[0-9] +[0-9]", text):
+        return False
+    text = re.sub("[1-9][0-9]*", "n", text.replace(" ", ""))
+    while (shorter := text.replace("(n)", "n").replace("n+n", "n")) != text:
+        if re.search(r"[n)]\(|nn|\)n", text):
+            return False
         text = shorter
-    return bool(re.fullmatch(r" *1 *", text))
+    return text == "n"
 
 
 def words(text: str) -> bool:

@@ -285,8 +285,7 @@ class Runaway:
         return self.inner.start(prompt_BT, noise)
 
     def step(self, state):
-        still = self.mistake == "noise stands still"
-        off_B = state.noise.root_B if still else torch.zeros_like(state.noise.root_B)
+        off_B = state.noise.root_B * (self.mistake == "noise stands still")
         after, step = self.inner.step(replace(state, noise=state.noise.advance(-off_B)))
         step = replace(step, positions_BC=step.positions_BC + off_B[:, None])  # else no request would ever end
         after = replace(after, noise=after.noise.advance(off_B))

@@ -19,6 +19,7 @@ from decant.decoders.generate import right_pad
 from decant.decoders.guided_diffusion import GuidedDiffusion
 from decant.decoders.masked_diffusion import MaskedDiffusion
 from decant.diffusion import Outlook, Reveal, Turn
+from decant.models.masked.filter import FilterSpec, untrained
 from decant.noise import Noise
 from decant.samplers.greedy import greedy
 from decant.samplers.temperature import temperature
@@ -39,6 +40,7 @@ from decant.unmaskers.entropy_bound import EntropyBound
 from decant.unmaskers.entropy_threshold import EntropyThreshold
 from decant.unmaskers.factor import Factor
 from decant.unmaskers.hierarchical import Hierarchical
+from decant.unmaskers.learn2pd import Learn2PD
 from decant.unmaskers.local_leap import LocalLeap
 from decant.unmaskers.low_confidence import LowConfidence
 from decant.unmaskers.margin import Margin
@@ -49,6 +51,7 @@ from decant.unmaskers.threshold import Threshold
 
 MODEL = HashLM(vocab=7)
 MASK = MODEL.mask
+FILTER = untrained(FilterSpec(block=4, hidden=8), seed=1).requires_grad_(False)
 UNMASKERS = [
     LowConfidence(),
     LowConfidence(per_step=3),
@@ -81,6 +84,8 @@ UNMASKERS = [
     ReMDM(grid=9, eta=1.0),
     ReMDM(grid=8, kind="cap", eta=0.5),
     ReMDM(grid=8, kind="rescale", eta=0.5),
+    Learn2PD(FILTER, MASK),
+    Learn2PD(FILTER, MASK, tau=0.5),
 ]
 SCHEDULES = [
     Full(MASK),
@@ -115,6 +120,7 @@ NEUTRAL = [
     Hierarchical(tau=1.1, low=1.1),
     Prophet(MASK, early=inf, middle=inf, late=inf),
     EndOfText(MASK, frozenset()),
+    Learn2PD(FILTER, MASK, tau=1.1),
 ]
 """Settings with which one place settles a step, the surest."""
 

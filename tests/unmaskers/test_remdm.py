@@ -157,7 +157,7 @@ def test_a_place_opens_again_as_often_as_the_chain_says(unmasker: ReMDM) -> None
     """20,000 requests. Planted where sigma is not shared out: settling that does not make up for what opens again,
     which is caught with power above 0.99."""
     said = told_of_one_place(unmasker, 20000)
-    passes_R = sum((one_R != PAD).int() for one_R in said)
+    passes_R = torch.stack([one_R != PAD for one_R in said]).sum(0)
     law = openings(unmasker)
     assert_distributed_as((passes_R - 1).clamp_max(2), law, "how often a place opened again")
     if unmasker.kind != "conf":
@@ -172,7 +172,7 @@ def test_a_place_that_opened_again_is_drawn_afresh() -> None:
     before has an effect of 5 and would be caught with power above 0.99."""
     said = told_of_one_place(ReMDM(grid=8, kind="rescale", eta=1.0), 8000)
     there_R = said[2] != PAD
-    triples_R = sum(token_R[there_R] * 2**at for at, token_R in enumerate(said[:3]))
+    triples_R = torch.stack([token_R[there_R] * 2**at for at, token_R in enumerate(said[:3])]).sum(0)
     probs = [0.3, 0.7]
     law = [probs[number & 1] * probs[number >> 1 & 1] * probs[number >> 2] for number in range(8)]
     assert int(there_R.sum()) > 1000
@@ -200,8 +200,8 @@ def test_without_sigma_it_is_ancestral(kind: Any, schedule: Any) -> None:
 
 
 def test_the_share_of_open_places_follows_the_time() -> None:
-    """Of 30 places of 200 requests the share that is open behind each step is 1 - step / grid, within 0.04: six standard
-    errors of 6,000 coins."""
+    """Of 30 places of 200 requests the share that is open behind each step is 1 - step / grid, within 0.04: six
+    standard errors of 6,000 coins."""
     unmasker, count = Ancestral(grid=5), 200
     canvas_BL = torch.full((count, 30), 2)
     noise = Noise.of(list(range(count)))

@@ -6,8 +6,10 @@ from typing import Any, Literal, TypedDict, Unpack, final, overload
 from decant.apps.catalog import check
 from decant.apps.choosing import refuse_stops
 from decant.apps.guidance import Guidance
+from decant.apps.infilling import Infill, encode
+from decant.apps.obeying import obeying
 from decant.apps.opening import Opening
-from decant.apps.prompts import Prompt, chat_prompt, encode, text_prompt
+from decant.apps.prompts import Prompt, chat_prompt, text_prompt
 from decant.apps.sampling import Sampling
 from decant.apps.session import PREFIX_MB, Batching, Completion, Limits, Model, Run, open_session
 from decant.constraints.grammar import Description
@@ -16,7 +18,8 @@ from decant.models.dola import Bucket
 from decant.protocols import Constraint, Warp
 
 Messages = list[dict[str, str]]
-Several = list[str] | list[Messages] | list[str | Messages]
+One = str | Messages | Infill
+Several = list[str] | list[Messages] | list[Infill] | list[One]
 Exact = Literal["auto", "on", "off"]
 Choosing = Constraint[Any] | Description
 """What may come next; or a description of it, such as `Json(schema)`, for the target's tokenizer."""
@@ -76,6 +79,7 @@ class Settings(More, total=False):
     min_p: float | None
     sampler: Sequence[Warp] | None
     constraint: Choosing | None
+    fill_grammar: str | None
     guidance: float | None
     negative_prompt: str | None
     contrast: Model | None
@@ -93,7 +97,7 @@ class Settings(More, total=False):
 
 
 @overload
-def generate(model: Model, prompt: str | Messages, **settings: Unpack[Settings]) -> Completion: ...
+def generate(model: Model, prompt: One, **settings: Unpack[Settings]) -> Completion: ...
 
 
 @overload
@@ -102,7 +106,7 @@ def generate(model: Model, prompt: Several, **settings: Unpack[Settings]) -> lis
 
 def generate(
     model: Model,
-    prompt: str | Messages | Several,
+    prompt: One | Several,
     *,
     draft: Model | None = None,
     method: str | None = None,
@@ -115,6 +119,7 @@ def generate(
     min_p: float | None = None,
     sampler: Sequence[Warp] | None = None,
     constraint: Choosing | None = None,
+    fill_grammar: str | None = None,
     guidance: float | None = None,
     negative_prompt: str | None = None,
     contrast: Model | None = None,
@@ -134,10 +139,13 @@ def generate(
     """Continue a prompt, answer a conversation, or do so for several at once.
 
     model:  a Hub id, a folder, `house:NAME`, or a model that is loaded already.
-    prompt: raw text; messages, which go through the chat template; or a list of those, however many.
+    prompt: raw text; messages, which go through the chat template; `Infill`, a text with gaps, for a model that fills
+        in masks: `max_tokens` then counts for nothing; or a list of those, however many.
     method: a row of the catalogue, knobs included; by default draft-model where there is a draft, else prompt-lookup.
     sampler: warps in place of temperature and the other settings of the sampler, the first acts first.
     constraint: what may come next, or a description of it: `Json(schema)`, `Regex`, `Lark`, `Choice`.
+    fill_grammar: of a model that fills in masks: json, c-toy, or the rules of a grammar that the text follows from, of
+        an `Infill` all of it.
     guidance: weight of what the prompt adds, 1 changes nothing; beside it `negative_prompt`, to lead away from.
     contrast: an amateur model of the same tokenizer, to be unlike; beside it `contrast_beta`, how strongly (0.5).
     dola:   "low" or "high": the half of the target's layers to be unlike. At most one of guidance, contrast and dola.
@@ -152,7 +160,8 @@ def generate(
     """
     check([] if method is None else [method], verifier, policy)
     several = isinstance(prompt, list | tuple) and not _is_messages(prompt)
-    asked = [_prompt(one, f"prompt {at}") for at, one in enumerate(prompt, 1)] if several else [_prompt(prompt)]
+    each: Any = prompt if several else [prompt]
+    asked = [_prompt(one, f"prompt {at}" if several else "the prompt") for at, one in enumerate(each, 1)]
     sampling, opening = Sampling(temperature, top_k, top_p, min_p, **more), Opening(dtype, device, exact)
     limits, batching = Limits(max_tokens, _strings(stop)), Batching(batch, cache_mb)
     refuse_stops(constraint, limits.stop)
@@ -164,7 +173,9 @@ def generate(
     )  # fmt: skip
     if not asked:
         return []
-    run = session.run(encode(asked, session.led), seed, limits, batching)
+    ids = encode(asked, session.led)
+    session = session if fill_grammar is None else obeying(session, fill_grammar, ids)
+    run = session.run(ids, seed, limits, batching)
     for _ in run:
         pass
     return run.completions if several else run.completions[0]
@@ -172,7 +183,7 @@ def generate(
 
 def stream(
     model: Model,
-    prompt: str | Messages,
+    prompt: One,
     *,
     draft: Model | None = None,
     method: str | None = None,
@@ -185,6 +196,7 @@ def stream(
     min_p: float | None = None,
     sampler: Sequence[Warp] | None = None,
     constraint: Choosing | None = None,
+    fill_grammar: str | None = None,
     guidance: float | None = None,
     negative_prompt: str | None = None,
     contrast: Model | None = None,
@@ -210,14 +222,18 @@ def stream(
         model, draft, sampling, opening, method=method, verifier=verifier, policy=policy, warps=sampler,
         constraint=constraint, guidance=leading, logprobs=wanted(logprobs, processed_logprobs),
     )  # fmt: skip
-    return Stream(session.run(encode([asked], session.led), seed, limits))
+    ids = encode([asked], session.led)
+    session = session if fill_grammar is None else obeying(session, fill_grammar, ids)
+    return Stream(session.run(ids, seed, limits))
 
 
 def _is_messages(prompt: object) -> bool:
     return isinstance(prompt, list) and bool(prompt) and isinstance(prompt[0], dict)
 
 
-def _prompt(prompt: object, where: str = "the prompt") -> Prompt:
+def _prompt(prompt: object, where: str = "the prompt") -> Prompt | Infill:
+    if isinstance(prompt, Infill):
+        return prompt
     return chat_prompt(prompt, where) if _is_messages(prompt) else text_prompt(prompt, where)
 
 

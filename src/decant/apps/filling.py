@@ -7,9 +7,9 @@ or to one of its parts: `threshold:tau=0.8:cache=dual:block=16`.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from decant.apps.catalog import METHODS, WIRED, Recipe, filling, loop_of
-from decant.apps.knobs import Kinds, Spec, build, knobs_of
-from decant.apps.wiring import Wiring
+from decant.apps.catalog import FOLDERS, METHODS, WIRED, Recipe, filling, knobs_for, loop_of
+from decant.apps.knobs import Kinds, Spec, build, knobs_of, values_of
+from decant.apps.wiring import Wiring, wired
 from decant.decoders.method import Method
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.load import Loaded
@@ -37,16 +37,18 @@ def filled(spec: Spec, recipe: Recipe, wiring: Wiring, name: str) -> Method:
     if wiring.guide is not None or wiring.constrained():
         raise BadInput(
             f"{wiring.host.name} fills in masks, which has no order for guidance, penalties and constraints of texts "
-            f"that are said from left to right; leave them out"
+            f"that are said from left to right; leave them out (whole texts follow a grammar with fill_grammar)"
         )
     recipe = recipe if recipe.fills else METHODS[PLAIN]
     roles, rest = filling(recipe, spec)
     _refuse_orders(recipe, roles)
     loop = loop_of(recipe)
+    values_of(spec, knobs_for(recipe, None, spec)[0])  # before any part is made: a knob of none of them
     parts = {}
     for role, made in roles.items():
         kinds = knobs_of(made, dict.fromkeys(WIRED))
-        parts[role] = build(rest.parted(kinds, rest.knobs)[0], made, kinds, wiring.given(made))
+        folders = {name: text for name, text in rest.knobs.items() if name in FOLDERS and name in wired(made)}
+        parts[role] = build(rest.parted(kinds, rest.knobs)[0], made, kinds, wiring.given(made, folders))
     kinds = knobs_of(loop, dict.fromkeys(WIRED))
     decoder = build(rest.parted(kinds, rest.knobs)[0], loop, kinds, wiring.given(loop) | parts)
     # Plain decoding has the default schedule and cache: with others, an exact loop says what plain says with those.

@@ -18,7 +18,7 @@ from decant.apps.compose import compose
 from decant.apps.knobs import split
 from decant.apps.prompts import chat_prompt, encode
 from decant.bench.parallelism import Point, aup, ideal_score, lost_bits
-from decant.decoders.continuous import Continuous, Request
+from decant.decoders.continuous import Continuous, Request, answers
 from decant.decoders.stopping import Stopping
 from decant.errors import BadInput, DecantError
 from decant.house.parallel import FREE, SIZES, TASKS, draw, right
@@ -166,11 +166,7 @@ def _answered(decoder: Any, target: Loaded, cell: Cell, suite: Suite) -> dict[st
     crank = Continuous(decoder, batch=suite.batch, device=target.model.network.device)
     stop = Stopping(suite.length, target.ends)
     requests = [Request(prompt, sample_seed(suite.seed, at), stop) for at, prompt in enumerate(ids)]
-    for request in requests:
-        crank.add(request)
-    passes = 0
-    while crank.running or crank.waiting:
-        passes += len(crank.step())
+    passes = sum(answers(crank, requests))
     said = [[token for token in request.output.tokens if token not in target.ends] for request in requests]
     found = [right(one, target.decode(tokens)) for one, tokens in zip(cell.instances, said, strict=True)]
     return {"score": 100 * fmean(found), "tokens": sum(map(len, said)), "passes": passes}

@@ -84,12 +84,22 @@ def _fitting(ids: list[int], where: str, target: "Loaded", max_tokens: int) -> l
             f"{where} has {len(ids):,} tokens, but the context of {target.name} holds {context:,}, the answer "
             f"included; shorten it"
         )
+    refuse_mask(ids, where, target)
     if len(ids) + max_tokens > context:
         raise BadInput(
             f"{where} has {len(ids):,} tokens and {max_tokens:,} more were asked for, but the context of {target.name} "
             f"holds {context:,}; ask for at most {context - len(ids):,} tokens (--max-tokens) or shorten the prompt"
         )
     return ids
+
+
+def refuse_mask(ids: list[int], where: str, target: "Loaded") -> None:
+    """Raises BadInput where a text spells the mask: a place is open only where a template says so."""
+    if target.masked is not None and target.masked.mask in ids:
+        raise BadInput(
+            f"{where} spells the mask of {target.name}, which stands for an open place; leave it out, or write "
+            f"[MASK:n] with --infill"
+        )
 
 
 def _ids(prompt: Prompt, target: "Loaded") -> list[int]:

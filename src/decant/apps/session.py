@@ -10,11 +10,13 @@ from torch.nn import Module
 from decant.apps.choosing import Chosen, choose
 from decant.apps.compose import compose, default_method, telling
 from decant.apps.guidance import Guidance, led
+from decant.apps.infilling import Laid, refuse_cuts
 from decant.apps.opening import Opening
 from decant.apps.sampling import Sampling
 from decant.apps.store import DraftStore
 from decant.constraints.grammar import Description
 from decant.decoders.continuous import Continuous, Request
+from decant.decoders.generate import Output
 from decant.decoders.method import Method
 from decant.decoders.saying import Logprob, Logprobs
 from decant.decoders.speculative import Speculative
@@ -23,6 +25,7 @@ from decant.decoders.text import TextStream
 from decant.errors import BadInput
 from decant.models.load import Loaded
 from decant.models.prefixes import Prefixes
+from decant.models.spelling import token_bytes
 from decant.protocols import Constraint, Warp
 
 PREFIX_MB: Final = 256.0  # of prompts that begin alike, where there are several
@@ -36,12 +39,14 @@ Model = str | PathLike[str] | Loaded | Module
 class Completion:
     """What a model said to one prompt.
 
-    text:    without special tokens, cut in front of a stop string.
+    text:    without special tokens, cut in front of a stop string; of a template all of it, the gaps filled in.
     tokens:  output ids, an end token included.
     drafted: whether each was guessed by a drafter.
     reason:  "stop" at an end token or a stop string, "length" at the number of tokens; None while it runs.
     steps:   target calls that it took part in.
     logprobs: what was thought of each token; None where it was not asked for.
+    filled:  of a template, whose output begins at its first gap: how many tokens the model put into gaps, of end tokens
+        the first of each gap alone; None: of no template.
     """
 
     text: str
@@ -50,11 +55,17 @@ class Completion:
     reason: Reason | None
     steps: int
     logprobs: list[Logprob] | None = None
+    filled: int | None = None
+
+    @property
+    def said(self) -> int:
+        """How many tokens are the model's."""
+        return len(self.tokens) if self.filled is None else self.filled
 
     @property
     def acceptance_length(self) -> float:
         """Mean tokens a target call, the target's own included."""
-        return len(self.tokens) / self.steps if self.steps else 0.0
+        return self.said / self.steps if self.steps else 0.0
 
 
 @final
@@ -186,15 +197,14 @@ class Run:
     ) -> None:
         self._session, target = session, session.led
         _refuse(prompts, target.model.context)
-        decodes = [target.after(prompt) for prompt in prompts]
-        room = [min(limits.max_tokens, target.model.context - len(target.given(prompt))) for prompt in prompts]
-        prompts = [target.opened(prompt, places) for prompt, places in zip(prompts, room, strict=True)]
+        self._laid = [Laid.of(prompt, target, limits.max_tokens) for prompt in prompts]
+        refuse_cuts(self._laid, limits.stop, session.method)
         self._requests = [
-            Request(prompt, seed, Stopping(tokens, target.ends, limits.stop, decode))
-            for prompt, tokens, decode in zip(prompts, room, decodes, strict=True)
+            Request(one.prompt, seed, Stopping(one.room, target.ends, limits.stop, one.decode, one.ends_from))
+            for one in self._laid
         ]
         self._places = {request: at for at, request in enumerate(self._requests)}
-        self._texts = [TextStream(decode, limits.stop) for decode in decodes]
+        self._texts = [TextStream(one.decode, limits.stop) for one in self._laid]
         self._steps = [0] * len(prompts)
         self.batch = _held(target, len(prompts), batching.batch)
         self._crank = Continuous(
@@ -233,7 +243,20 @@ class Run:
         """What one request has said so far."""
         output = self._requests[at].output
         told = output.logprobs if self._session.logprobs else None
-        return Completion(self._texts[at].text, output.tokens, output.drafted, output.reason, self._steps[at], told)
+        return Completion(
+            self._texts[at].text, output.tokens, output.drafted, output.reason, self._steps[at], told,
+            self._laid[at].filled(output.tokens, self._session.target.ends),
+        )  # fmt: skip
+
+    def unfolding(self, at: int) -> tuple[Laid, Output]:
+        """One request as it is decoded, and what has become final of it, which grows in place."""
+        return self._laid[at], self._requests[at].output
+
+    @property
+    def pieces(self) -> list[bytes | None]:
+        """What each id writes; None for special tokens. Raises BadInput as `models.spelling.token_bytes`."""
+        tokenizer = self._session.target.tokenizer
+        return [] if tokenizer is None else token_bytes(tokenizer)
 
     def _fed(self, at: int) -> str:
         """What a step that it took part in adds to a text."""

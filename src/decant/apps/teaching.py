@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 
 from decant.apps.catalog import RECIPES, pick
 from decant.apps.choosing import warp_of
@@ -43,6 +43,7 @@ HERE: Final = frozenset({"out", "ray", "workers", "resume", "device", "quiet"}) 
 STUDENTS: Final = ("cache", "lora", "ray", "workers", "micro")  # options of recipes that teach a whole student
 
 Told = Callable[[int, int, str], None]
+Item = TypeVar("Item")
 
 
 @final
@@ -176,9 +177,7 @@ def rows_of(asked: Asked, told: Told) -> tuple[Batches, Batches, int]:
 
 def answers_of(asked: Asked, target: Loaded, told: Told) -> list[Answer]:
     """The teacher's own answers to the prompts. Raises BadInput for fewer than two."""
-    prompts = _questions(asked, target) if asked.texts == TASKS else _prompts(asked, target)
-    if len(prompts) < 2:
-        raise BadInput(f"{asked.texts} holds one prompt; give at least two: one to learn from, one to measure on")
+    prompts = prompts_of(asked, target)
     method = plain(target, warp_of(Sampling(temperature=asked.temperature)))
     device = target.model.network.device
     writing = Writing(Stopping(asked.max_tokens, target.ends), asked.batch, asked.seed, device)
@@ -186,7 +185,15 @@ def answers_of(asked: Asked, target: Loaded, told: Told) -> list[Answer]:
     return write(method.decoder, prompts, file, writing, lambda done, total: told(done, total, "answers"))
 
 
-def parted(answers: list[Answer]) -> tuple[list[Answer], list[Answer]]:
+def prompts_of(asked: Asked, target: Loaded) -> list[list[int]]:
+    """What is asked, as ids. Raises BadInput for fewer than two."""
+    prompts = _questions(asked, target) if asked.texts == TASKS else _prompts(asked, target)
+    if len(prompts) < 2:
+        raise BadInput(f"{asked.texts} holds one prompt; give at least two: one to learn from, one to measure on")
+    return prompts
+
+
+def parted(answers: list[Item]) -> tuple[list[Item], list[Item]]:
     """Those that are learnt from, and those that are measured on."""
     return [answer for at, answer in enumerate(answers) if at % HELD_OUT], answers[::HELD_OUT]
 

@@ -19,6 +19,7 @@ from decant.models.early_exit import EarlyExits
 from decant.models.folder import HOUSE
 from decant.models.heads import folder as heads
 from decant.models.load import Loaded
+from decant.models.masked import filter as filters
 from decant.models.spelling import between, token_bytes
 from decant.models.superposed import Superposed
 from decant.models.tutor import Tutor
@@ -166,6 +167,17 @@ class Wiring:
                 f"{self.recipe.name}:router=DIR"
             )
         return routers.ready(routers.read(folder), draft.model)
+
+    def filter(self, given: str | None = None) -> Any:
+        """What tells which guesses last: the one given, else the one that the target's decant.json names as the head
+        "learn2pd"."""
+        folder = self._trained("learn2pd", given)
+        if folder is None:
+            raise BadInput(
+                f"{self.recipe.name} needs a trained filter and {self.host.name} names none; teach one with decant "
+                f"distill learn2pd --teacher {self.host.name}, and give its folder as {self.recipe.name}:filter=DIR"
+            )
+        return filters.read(folder).to(self.host.model.network.device)
 
     def mixer(self) -> Any:
         """The target, fed with mixtures of tokens. Raises IncompatibleParts under guidance."""

@@ -19,8 +19,8 @@ from decant.noise import Noise
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Walk:
-    """first_B: where the block of the last pass began. passes_B: of that block, counted from 0. score_BL: of the places, the largest is
-    settled first. open_BL: places that were open in the last pass."""
+    """first_B: where the block of the last pass began. passes_B: of that block, counted from 0. score_BL: of the
+    places; the largest is settled first. open_BL: places that were open in the last pass."""
 
     first_B: Tensor
     passes_B: Tensor
@@ -70,7 +70,7 @@ class DkvGreedy:
         whole = Fresh.whole(canvas_BL)
         answer_BL = whole.answer_BL & (whole_B[:, None] | (active_BL & some_B[:, None]))
         walk = Walk(first_B, passes_B, state.score_BL, open_BL)
-        return Fresh(whole.prompt_B & whole_B, answer_BL), walk
+        return Fresh(whole.prompt_B & whole_B, answer_BL, next_BL), walk
 
     def _around(self, next_BL: Tensor, open_BL: Tensor) -> Tensor:
         """The next places, each with its nearest open ones that no other has; of two as near the left one."""

@@ -129,3 +129,14 @@ class Continuous(Generic[S]):
             self.decoder = self.decoder.warmed(self.taught)
         self._state = select_rows(self._state, torch.tensor(rows, device=self.device)) if rows else None
         self.running = requests
+
+
+def answers(crank: Continuous[Any], requests: list[Request]) -> list[int]:
+    """Run requests to their ends; of each, the steps that it took part in."""
+    steps = {id(request): 0 for request in requests}
+    for request in requests:
+        crank.add(request)
+    while crank.running or crank.waiting:
+        for request in crank.step():
+            steps[id(request)] += 1
+    return [steps[id(request)] for request in requests]

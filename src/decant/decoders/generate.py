@@ -9,6 +9,7 @@ from torch import Tensor
 
 from decant.decoders.saying import Logprob, rows_of
 from decant.decoders.stopping import Reason, Stopping
+from decant.errors import ShapeError
 from decant.noise import Noise
 from decant.protocols import Decoder, State
 from decant.types import PAD, select_rows
@@ -40,10 +41,13 @@ class Output:
         logprobs: list[Logprob],
         stopping: Stopping,
     ) -> None:
-        """What a step gave, PAD left out: appended as far as nothing is open in front of it."""
+        """What a step gave, PAD left out: appended as far as nothing is open in front of it. Raises ShapeError for a
+        position that was told before."""
         seen = len(self.tokens)
         for token, position, guessed in zip(tokens, positions, drafted, strict=True):
             if token != PAD:
+                if position < seen or position in self.ahead:
+                    raise ShapeError(f"a decoder told output position {position} twice; a step tells each once")
                 self.ahead[position] = token, guessed
         while (found := self.ahead.pop(len(self.tokens), None)) is not None:
             self.tokens.append(found[0])

@@ -73,10 +73,14 @@ class MaskedDiffusion(Generic[C]):
         if self.unmasker.foresight:
             scope = replace(scope, wanted_BL=state.canvas_BL == self.masked.mask)
         fresh, refresh = self.refresh.fresh(state.refresh, state.canvas_BL, scope)
+        if fresh.asked_BL is not None:
+            scope = replace(scope, wanted_BL=scope.wanted_BL & fresh.asked_BL)
         context, logits_NV = self.masked.predict(state.context, state.canvas_BL, fresh, scope.wanted_BL)
         row_N, place_N = scope.wanted_BL.nonzero(as_tuple=True)  # sync: a pass has as many rows as were asked for
         seen = Outlook(state.canvas_BL, row_N, place_N, logits_NV, self.warp, state.noise)
         turn, schedule = self.schedule.turn(state.schedule, scope, seen)
+        if fresh.asked_BL is not None:
+            turn = replace(turn, eligible_BL=turn.eligible_BL & seen.asked_BL)
         seen = seen if turn.trust_N is None else replace(seen, trust_N=turn.trust_N)
         reveal, unmasking = self.unmasker.reveal(state.unmasking, seen, turn)
         reveal = progressing(reveal, seen, turn)

@@ -16,12 +16,14 @@ class Stopping:
     ends:       ids that end the text; the id itself is kept as the last token.
     strings:    texts that end the text; needs `decode`.
     decode:     output ids -> text.
+    ends_from:  output position in front of which an end token ends nothing: something that was given stands behind.
     """
 
     max_tokens: int
     ends: frozenset[int] = frozenset()
     strings: tuple[str, ...] = ()
     decode: Callable[[list[int]], str] | None = None
+    ends_from: int = 0
 
     def cut(self, tokens: list[int], seen: int = 0) -> tuple[list[int], Reason | None]:
         """The tokens up to the first end, and why they end there (None: not yet).
@@ -30,7 +32,8 @@ class Stopping:
         the text, not the tokens, is cut in front of it (`text.TextStream`).
         """
         for count in range(seen + 1, min(len(tokens), self.max_tokens) + 1):
-            if tokens[count - 1] in self.ends or (self.strings and self._says_stop(tokens[:count])):
+            ended = tokens[count - 1] in self.ends and count > self.ends_from
+            if ended or (self.strings and self._says_stop(tokens[:count])):
                 return tokens[:count], "stop"
         if len(tokens) >= self.max_tokens:
             return tokens[: self.max_tokens], "length"

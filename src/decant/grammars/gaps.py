@@ -14,6 +14,7 @@ from typing import final
 from torch import Tensor
 
 from decant.errors import BadInput
+from decant.grammars.endings import behind_an_end
 from decant.grammars.kinds import END, NEVER, Kinds, Open
 from decant.grammars.language import Language
 from decant.grammars.product import Cell, Product
@@ -57,8 +58,7 @@ class Gaps:
 
     def implied(self, canvas_L: Sequence[int]) -> Mapping[int, int]:
         """Open places behind an end -> that end."""
-        ended = next((place for place, token in enumerate(canvas_L) if token in self.ends), len(canvas_L))
-        return {place: canvas_L[ended] for place in range(ended, len(canvas_L)) if canvas_L[place] == self.mask}
+        return behind_an_end(canvas_L, self.ends, self.mask)
 
     def rescue(self, canvas_L: Sequence[int], place: int) -> int:
         """An id with which this open place of a canvas that fits still fits: an end if one may stand there.
@@ -88,9 +88,9 @@ class Gaps:
         cells: list[Cell] = []
         ended = False
         for token in canvas_L:
-            kind = NEVER if token == PAD else self.kind_of[token]
             if token == PAD:
                 continue
+            kind = self.kind_of[token]
             if kind == END:
                 ended = True
             elif token == self.mask:

@@ -88,7 +88,7 @@ def _statements(text: str) -> dict[str, str]:
 
 @final
 class _Rules:
-    """Productions with any number of symbols on the right. Names and quoted words are symbols until they are numbered."""
+    """Productions with any number of symbols on the right, which are names and quoted words until they are numbered."""
 
     def __init__(self, statements: dict[str, str]) -> None:
         self.productions: list[tuple[str, tuple[str, ...]]] = []
@@ -153,7 +153,9 @@ def _words(name: str, body: str) -> list[str]:
     while at < len(body):
         word = WORD.match(body, at)
         if word is None:
-            raise BadInput(f"the rule {name!r} cannot be read from {body[at : at + 20].strip()!r} on; quote what it writes")
+            raise BadInput(
+                f"the rule {name!r} cannot be read from {body[at : at + 20].strip()!r} on; quote what it writes"
+            )
         found.append(word[word.lastindex or 0])
         at = word.end()
     return found

@@ -48,7 +48,8 @@ class Kinds:
         kind_V = torch.full((vocab,), NEVER)
         kind_V[[end for end in ends if end < vocab]] = END
         writing = [token for token, piece in enumerate(pieces[:vocab]) if piece and token not in ends]
-        _, kind_W = torch.unique(_readings(lexer, [pieces[token] or b"" for token in writing]), dim=0, return_inverse=True)
+        readings_WX = _readings(lexer, [pieces[token] or b"" for token in writing])
+        kind_W = readings_WX.unique(dim=0, return_inverse=True)[1]
         kind_V[writing] = kind_W + END + 1
         texts = [b""] * (int(kind_V.max()) + 1)
         for token in reversed(writing):
@@ -62,7 +63,7 @@ def _behind(lexer: Lexer, state: int, texts: Sequence[bytes]) -> int:
 
 
 def _readings(lexer: Lexer, texts: Sequence[bytes]) -> Tensor:
-    """Of each text, row by row: from each state, the state behind it and the number of the lexemes that ended inside."""
+    """Of each text, row by row: from each state, the state behind it and a number for the lexemes that ended."""
     moves_SB, label_S = torch.tensor(lexer.moves), torch.tensor(lexer.label)
     fresh_SB = moves_SB[0].expand_as(moves_SB).where((moves_SB == DEAD) & (label_S[:, None] != DEAD), DEAD)
     state_WS = torch.arange(len(moves_SB)).repeat(len(texts), 1)

@@ -11,7 +11,7 @@ from decant.grammars.lexer import DEAD, Lexer
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Language:
-    """stops: sets of bytes that would go on with a lexeme, so that none of them begins the next one; the first is empty.
+    """stops: sets of bytes that go on with a lexeme, so that none of them begins the next one; the first is empty.
     closing: of each state in which a lexeme may end, which of these sets applies then."""
 
     grammar: Grammar

@@ -101,7 +101,8 @@ def _merged(moves: list[list[int]], label: list[int]) -> tuple[list[int], list[i
     group, count = [0] * len(moves), 0
     while True:
         seen: dict[tuple[int, ...], int] = {}
-        told = [(label[at], group[at], *(DEAD if to == DEAD else group[to] for to in row)) for at, row in enumerate(moves)]
+        leading = [[DEAD if to == DEAD else group[to] for to in row] for row in moves]
+        told = [(label[at], group[at], *row) for at, row in enumerate(leading)]
         group = [seen.setdefault(one, len(seen)) for one in told]
         if len(seen) == count:
             return [group.index(one) for one in range(count)], group

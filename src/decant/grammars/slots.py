@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from decant.errors import BadInput
+from decant.grammars.endings import behind_an_end, ended
 from decant.grammars.grammar import Grammar
 from decant.types import PAD
 
@@ -42,19 +43,18 @@ class Slots:
     def fits(self, canvas_L: Sequence[int]) -> bool:
         """Whether it can become a text."""
         ids = [token for token in canvas_L if token != PAD]
-        ended = next((place for place, token in enumerate(ids) if token in self.ends), len(ids))
-        if any(token != self.mask and token not in self.ends for token in ids[ended:]):
+        last = ended(ids, self.ends)
+        if any(token != self.mask and token not in self.ends for token in ids[last:]):
             return False
-        ids = ids[:ended]
+        ids = ids[:last]
         settled = max((place + 1 for place, token in enumerate(ids) if token != self.mask), default=0)
-        lengths = range(settled, ended + 1) if self.ends else [ended]
+        lengths = range(settled, last + 1) if self.ends else [last]
         derived = self._table(ids)
         return any(self.grammar.start in derived[0][end] if end else self.grammar.empty for end in lengths)
 
     def implied(self, canvas_L: Sequence[int]) -> Mapping[int, int]:
         """Open places behind an end -> that end."""
-        ended = next((place for place, token in enumerate(canvas_L) if token in self.ends), len(canvas_L))
-        return {place: canvas_L[ended] for place in range(ended, len(canvas_L)) if canvas_L[place] == self.mask}
+        return behind_an_end(canvas_L, self.ends, self.mask)
 
     def rescue(self, canvas_L: Sequence[int], place: int) -> int:
         """An id with which this open place of a canvas that fits still fits. Raises BadInput where it does not fit."""
@@ -68,10 +68,9 @@ class Slots:
         grammar, count = self.grammar, len(ids)
         derived: list[list[set[int]]] = [[set() for _ in range(count + 1)] for _ in range(count + 1)]
         for begin in reversed(range(count)):
-            token = ids[begin]
-            terminals = set(self.terminal_of.values()) if token == self.mask else {self.terminal_of.get(token)} - {None}
-            for terminal in terminals:
-                derived[begin][begin + 1] |= set(grammar.above[terminal or 0])
+            tokens = self.terminal_of if ids[begin] == self.mask else {ids[begin]} & self.terminal_of.keys()
+            for token in tokens:
+                derived[begin][begin + 1] |= set(grammar.above[self.terminal_of[token]])
             for end in range(begin + 2, count + 1):
                 for middle in range(begin + 1, end):
                     for left in derived[begin][middle]:

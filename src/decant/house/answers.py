@@ -22,8 +22,8 @@ from decant.house.tokenizer import ids as ids_of
 from decant.types import PAD
 
 POOL: Final = 96  # rows that a step picks its own from, alike in length
-CODE: Final = 0.12  # of the rows
-PARALLEL: Final = 0.3  # of the rows: answers whose words depend on each other, most of them free to choose
+CODE: Final = 0.06  # of the rows
+PARALLEL: Final = 0.25  # of the rows: answers whose words depend on each other, most of them free to choose
 BLOCK: Final = 32  # canvases are whole blocks
 LONGEST: Final = 256  # canvas
 TAIL: Final = 0.1  # what an end token behind the first counts for: it is soon known, and most of a long canvas

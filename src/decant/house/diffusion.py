@@ -28,6 +28,7 @@ from decant.models.masked.training import adapt
 STEPS: Final = 3000  # at 150 minutes
 PEAK: Final = 5e-4
 MUON: Final = 1e-3
+SHIFT: Final = True  # row i goes on saying token i + 1, as the target does: docs/journal.md
 
 
 def settings(steps: int) -> Settings:
@@ -39,7 +40,7 @@ def main() -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m decant.house.diffusion", description="Make house:diffusion.")
     parser.add_argument("--out", type=Path, default=HOME, help="where the house is written")
-    parser.add_argument("--minutes", type=float, default=150, help="scales the steps")
+    parser.add_argument("--minutes", type=float, default=140, help="scales the steps")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -48,9 +49,9 @@ def main() -> int:
     words = Tokenizer.from_file(str(HOME / "target" / "tokenizer.json"))
     code = encode_code(words, [document.text for document in corpus.documents(held_out=False)])
     network = models.load_folder(HOME / "target")
-    convention = adapt(network)
+    convention = adapt(network, SHIFT)
     texts = Answers(words, code, corpus.functions(held_out=False))
-    training = Filling(network, convention, texts.batch, Either(Uniform(least=0.05), Blocks()))
+    training = Filling(network, convention, texts.batch, Either(Uniform(least=0.05), Blocks(), share=0.7))
     try:
         run(network, training, settings(max(1, round(STEPS * asked.minutes / 150))), shop)
     except KeyboardInterrupt:

@@ -17,8 +17,10 @@ from decant.models.fast.reading import take, why_not
 from decant.models.folder import find, named_draft
 from decant.models.linears import steady
 from decant.models.loaded import Loaded
+from decant.models.masked import reading as foreign
 from decant.models.masked.canvas import Canvas
 from decant.models.masked.convention import Convention
+from decant.models.masked.naming import known_ids
 from decant.models.padded import Padded
 from decant.models.speller import Speller
 from decant.models.weights import WEIGHTS, Rounding, layouts, refuse_rounding, settled
@@ -90,7 +92,7 @@ def load(
             _fuse_attention(network)
             packed, filling = steady(network)
     causal = Causal.over(runs or Padded.of(network, positions, filling))
-    masked = _masked(network, runs, name)
+    masked = _masked(network, runs, tokenizer, name)
     causal = replace(causal, trees=masked is None and obeys_trees(causal))
     loaded = Loaded(
         name=name,
@@ -143,6 +145,8 @@ def speller(model: str, revision: str | None = None, trust_remote_code: bool = F
 
 def _read(name: str, dtype: str, revision: str | None, trust_remote_code: bool) -> PreTrainedModel:
     try:
+        if (said := foreign.announced(name, revision)) is not None:
+            return foreign.read(name, said, "auto" if dtype == "auto" else DTYPES[dtype], revision)
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
         if rounded.is_rounded(config):
             return rounded.read(name, config, "auto" if dtype == "auto" else DTYPES[dtype], revision)
@@ -167,12 +171,16 @@ def _tokenizer(name: str, revision: str | None, trust_remote_code: bool) -> PreT
     if folder.is_dir() and not [*folder.glob("tokenizer*"), *folder.glob("*.model"), *folder.glob("vocab.json")]:
         return None
     try:
+        if foreign.announced(name, revision) is not None:
+            return foreign.speller(name, revision)
         return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
     except Exception as error:  # as above
         raise BadInput(f"the tokenizer of {name} could not be loaded: {error}") from error
 
 
-def _masked(network: PreTrainedModel, runs: Lean | None, name: str) -> Canvas | None:
+def _masked(
+    network: PreTrainedModel, runs: Lean | None, tokenizer: PreTrainedTokenizerBase | None, name: str
+) -> Canvas | None:
     """The model as one that fills in masks, if it is one. Raises IncompatibleParts for one of a strange family."""
     convention = Convention.of(network.config)
     if convention is None:
@@ -182,7 +190,7 @@ def _masked(network: PreTrainedModel, runs: Lean | None, name: str) -> Canvas | 
             f"{name} fills in masks and is a {type(network).__name__}, which decant's own forward pass does not know "
             f"({why_not(network) or 'lean=False'}); it reads Llama, Qwen2, Qwen3, Mistral and Phi-3"
         )
-    return Canvas(runs, convention)
+    return Canvas(runs, convention, None if tokenizer is None else known_ids(tokenizer))
 
 
 def _refuse_stateful(network: PreTrainedModel) -> None:

@@ -6,6 +6,7 @@ from typing import final
 from transformers import PreTrainedTokenizerBase
 
 from decant.errors import BadInput
+from decant.models.conversation import encode_chat
 
 
 @final
@@ -24,11 +25,11 @@ class Speller:
         return list(ids)
 
     def encode_chat(self, messages: list[dict[str, str]], ask: bool = True) -> list[int]:
-        """Ids of a conversation; `ask`: up to where the assistant speaks. Raises BadInput without a chat template."""
+        """Ids of a conversation; `ask`: up to where the assistant speaks. What a message says never spells a special
+        token. Raises BadInput without a chat template."""
         if not self.chats:
             raise BadInput(f"{self.name} has no chat template; give the prompt as plain text")
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask)
-        return list(self.tokenizer(str(text), add_special_tokens=False).input_ids)
+        return encode_chat(self.tokenizer, messages, ask)
 
     def inner(self, text: str) -> list[int]:
         """Ids of a text as it stands amid others: nothing is put in front; of any length, perhaps none."""
@@ -41,7 +42,12 @@ class Speller:
         return bool(getattr(self.tokenizer, "chat_template", None))
 
     def same(self, other: "Speller") -> bool:
-        """Whether both spell every text with the same ids."""
+        """Whether both spell every text with the same ids; a mask, which no text spells, may be one's alone."""
         mine, theirs = self.tokenizer, other.tokenizer
         sample = "Hello, world!  12345\n\tnaïve 日本 <|end|>"
-        return mine.get_vocab() == theirs.get_vocab() and mine(sample).input_ids == theirs(sample).input_ids
+        return _words(mine) == _words(theirs) and mine(sample).input_ids == theirs(sample).input_ids
+
+
+def _words(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    mask = getattr(tokenizer, "mask_token", None)
+    return {word: number for word, number in tokenizer.get_vocab().items() if word != mask}

@@ -46,7 +46,9 @@ class AdaBlock:
         if not 0 <= self.window_share <= 1:
             raise BadInput(f"window_share is a share of the canvas between 0 and 1, got {self.window_share:g}")
         if self.tau_d < 0:
-            raise BadInput(f"tau_d is a probability of 0 or more, got {self.tau_d:g}; above 1 no delimiter is sure enough")
+            raise BadInput(
+                f"tau_d is a probability of 0 or more, got {self.tau_d:g}; above 1 no delimiter is sure enough"
+            )
 
     def start(self, canvas_BL: Tensor) -> Plan:
         """Nothing is planned."""

@@ -130,10 +130,11 @@ class ReMDM:
     def _said(self, seen: Outlook, times_BL: Tensor) -> tuple[Tensor, Tensor]:
         """tokens_BL and how sure they are. A place that opened again draws with a number of its own: with its first
         one it would say what it said before."""
-        times_N = times_BL[seen.row_N, seen.place_N]
-        sums_NV = seen.warp(seen.logits_NV).softmax(-1).double().cumsum(-1)
-        chance_N = seen.noise.select(seen.row_N).uniform(seen.place_N, AGAIN, times_N)
-        anew_N = (sums_NV <= chance_N[:, None] * sums_NV[:, -1:]).sum(-1)
-        token_N = anew_N.where(times_N > 0, seen.guess_N)
+        times_N, token_N = times_BL[seen.row_N, seen.place_N], seen.guess_N
+        anew_R = (times_N > 0).nonzero()[:, 0]  # sync: sums over all tokens are dear
+        sums_RV = seen.warp(seen.logits_NV[anew_R]).softmax(-1).double().cumsum(-1)
+        chance_R = seen.noise.select(seen.row_N[anew_R]).uniform(seen.place_N[anew_R], AGAIN, times_N[anew_R])
+        drawn_R = (sums_RV <= chance_R[:, None] * sums_RV[:, -1:]).sum(-1)
+        token_N = token_N.index_copy(0, anew_R, drawn_R)
         sure_N = seen.probs_NV.gather(-1, token_N[:, None])[:, 0]
         return seen.table(token_N, PAD), seen.table(sure_N, 0.0)

@@ -24,6 +24,7 @@ def test_methods_lists_every_row_with_what_it_promises():
 def test_methods_as_json():
     listed = json.loads(CliRunner().invoke(app, ["methods", "--json", "-"]).stdout)
     roles = {"drafters", "verifiers", "policies", "decoders", "recipes", "samplers", "constraints"}
+    roles |= {"unmaskers", "schedules", "caches"}
     assert set(listed) == {"methods"} | roles
     methods = {row["name"]: row for row in listed["methods"]}
     assert methods["draft-model"]["needs"] == "a draft model"
@@ -34,6 +35,17 @@ def test_methods_as_json():
     sampling = dict.fromkeys(("rejection", "tree-rejection", "block", "k-seq", "greedy-multi"), "distribution")
     lossy = dict.fromkeys(("typical-acceptance", "lenience", "threshold"))
     assert promises == {"coupled": "tokens", **sampling, **lossy}
+
+
+def test_methods_that_fill_in_masks_name_the_knobs_of_all_their_parts():
+    listed = json.loads(CliRunner().invoke(app, ["methods", "--json", "-"]).stdout)
+    methods = {row["name"]: row for row in listed["methods"]}
+    said = methods["threshold"]
+    assert said["knobs"] == {"schedule": "blocks", "cache": "none", "tau": 0.9, "block": 32}
+    assert (said["promise"], said["verifier"], said["needs"]) == (None, None, "a model that fills in masks")
+    filling = [name for name, recipe in catalog.METHODS.items() if recipe.fills]
+    assert {name for name in filling if methods[name]["exact"]} == {"low-confidence", "freedave"}
+    assert "unmasker" not in methods["freedave"]["knobs"]
 
 
 def test_env_says_what_decides_the_speed(monkeypatch):

@@ -1,6 +1,7 @@
-"""`decant distill mdlm` and `dparallel`: from a causal model to one that fills in masks, and on."""
+"""`decant distill mdlm`, `dparallel` and `learn2pd`: from a causal model to one that fills in masks, and on."""
 
 import json
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -93,7 +94,8 @@ def test_an_interrupted_run_goes_on(decant, monkeypatch, tmp_path) -> None:
                     raise KeyboardInterrupt
                 return inner(state, step, share)
 
-        run(network, Stopping(), fillers.replace(settings, save_every=1), folder)
+        stopping: Any = Stopping()
+        run(network, stopping, fillers.replace(settings, save_every=1), folder)
 
     monkeypatch.setattr(fillers, "run", interrupted)
     done = decant("mdlm")
@@ -144,3 +146,49 @@ def test_what_does_not_fit_is_a_sentence(decant, tmp_path, folder, filler) -> No
     words = ["distill", "mdlm", "--data", str(bare), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, words)
     assert "mdlm teaches a model; name it with --student" in " ".join(done.stderr.split())
+
+
+def test_a_filter_is_taught_and_found(filler, folder, tmp_path) -> None:
+    texts = tmp_path / "prompts.jsonl"
+    texts.write_text("".join(json.dumps({"prompt": f"Take {at}, then"}) + "\n" for at in range(4)))
+    out = tmp_path / "filter"
+
+    def distilled(teacher, *words: str):
+        asked = ["distill", "learn2pd:block=8", "--teacher", str(teacher), "--data", str(texts), "--out", str(out)]
+        return CliRunner().invoke(app, [*asked, "--steps", "20", "--max-tokens", "16", *words])
+
+    done = distilled(filler)
+    assert done.exit_code == 0, done.output
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()] == ["folder", "examples", "passes", "settles"]
+    learnt = json.loads((out / "recipe.json").read_text())["learnt"]
+    assert learnt["plain"] == 3 * 16
+    assert learnt["oracle"] <= learnt["plain"]
+    asked = ["generate", str(filler), "Take 3, then", "--max-tokens", "16", "-q", "--method"]
+    plain = CliRunner().invoke(app, [*asked, "low-confidence:block=8"])
+    found = CliRunner().invoke(app, [*asked, f"learn2pd:filter={out}:tau=1.1:block=8"])
+    assert found.exit_code == 0, found.output
+    assert found.stdout == plain.stdout
+    assert CliRunner().invoke(app, [*asked, f"learn2pd:filter={out}:tau=0.1"]).exit_code == 0
+    missing = CliRunner().invoke(app, [*asked, "learn2pd"])
+    assert missing.exit_code == 2
+    assert "learn2pd needs a trained filter" in " ".join(missing.stderr.split())
+    for teacher, words, sentence in (
+        (folder, (), "speaks from left to right, and learn2pd is for models that fill in masks"),
+        (filler, ("--student", str(folder)), "--student is not for learn2pd"),
+        (filler, ("--temperature", "1"), "its labels need greedy answers"),
+    ):
+        done = distilled(teacher, *words)
+        assert done.exit_code == 2
+        assert sentence in " ".join(done.stderr.split())
+
+
+def test_adapters_are_taught_and_merged(decant, filler, tmp_path) -> None:
+    pytest.importorskip("peft", reason="the extra [lora] is not installed")
+    done = decant("dparallel:block=8", "--lora", "2", student=str(filler))
+    assert done.exit_code == 0, done.output
+    one, two = (load_file(place / "model.safetensors") for place in (filler, tmp_path / "out"))
+    assert one.keys() == two.keys()
+    moved = {name for name in one if not one[name].equal(two[name])}
+    assert moved
+    assert not any("embed" in name or "norm" in name for name in moved)
+    assert load(str(tmp_path / "out")).masked is not None

@@ -82,7 +82,7 @@ def knobs_for(recipe: Recipe, policy: str | None = None, spec: Spec | None = Non
         roles, _ = filling(recipe, spec or Spec(recipe.name, {}))
         kinds: dict[str, Any] = dict.fromkeys(CHOICES, str)
         for made in (loop_of(recipe), *roles.values()):
-            kinds |= knobs_of(made, dict.fromkeys(WIRED))
+            kinds |= _knobs(made)
         return kinds, {}
     if recipe.decoder is not None:
         return _knobs(pick(DECODERS, recipe.decoder, "decoder").get()), {}

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from decant.apps.catalog.rows import NEEDS_DRAFT, NEEDS_MASKS, Part, Recipe, table
+from decant.apps.catalog.rows import NEEDS_DRAFT, NEEDS_HEAD, NEEDS_MASKS, Part, Recipe, table
 
 UNMASKERS: Final = table(
     Part(
@@ -101,6 +101,13 @@ UNMASKERS: Final = table(
         "unmaskers.remdm:ReMDM",
         "Wang et al. 2025, arXiv:2503.00307",
     ),
+    Part(
+        "learn2pd",
+        "every place of which a small trained network says that its guess will last",
+        "unmaskers.learn2pd:Learn2PD",
+        "Bao et al. 2025, arXiv:2509.25188",
+        needs=NEEDS_HEAD,
+    ),
 )
 FILLING: Final = table(
     Recipe(
@@ -143,6 +150,14 @@ FILLING: Final = table(
         decoder="masked-diffusion",
         unmasker="remdm",
         schedule="full",
+        needs=NEEDS_MASKS,
+    ),
+    Recipe(
+        "learn2pd",
+        "a model that fills in masks settles what a small network, taught on its answers, says will last",
+        "Bao et al. 2025, arXiv:2509.25188",
+        decoder="masked-diffusion",
+        unmasker="learn2pd",
         needs=NEEDS_MASKS,
     ),
     Recipe(

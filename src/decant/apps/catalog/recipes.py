@@ -2,13 +2,14 @@
 
 from typing import Final
 
-from decant.apps.catalog.rows import NEEDS_DRAFT, NEEDS_LAYERS, Part, table
+from decant.apps.catalog.rows import NEEDS_DRAFT, NEEDS_LAYERS, NEEDS_MASKS, Part, table
 
 HEAD: Final = "apps.heads:teach"
 EXITS: Final = "apps.exits:teach"
 ROUTER: Final = "apps.routing:teach"
 STUDENT: Final = "apps.students:teach"
 FILLER: Final = "apps.fillers:teach"
+FILTER: Final = "apps.filters:teach"
 ALONE: Final = frozenset({FILLER})
 """Runners for which no other model teaches."""
 
@@ -232,5 +233,13 @@ RECIPES: Final = table(
         "distill.diffusion.dparallel:DParallel",
         "Chen et al. 2025, arXiv:2509.26488",
         by=FILLER,
+    ),
+    Part(
+        "learn2pd",
+        "a small network that tells which guesses of a model that fills in masks will last",
+        "distill.diffusion.learn2pd:Learn2PD",
+        "Bao et al. 2025, arXiv:2509.25188",
+        needs=NEEDS_MASKS,
+        by=FILTER,
     ),
 )

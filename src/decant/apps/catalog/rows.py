@@ -13,7 +13,7 @@ NEEDS_MASKS: Final = "a model that fills in masks"
 NEEDS_LAYERS: Final = "decant's own forward pass"
 WIRED: Final = frozenset({"coupled", "mask", "length"})
 """Fields that look like knobs and are none (`wiring` sets them): how a drafter draws follows from who verifies."""
-FOLDERS: Final = frozenset({"head", "router"})
+FOLDERS: Final = frozenset({"head", "router", "filter"})
 """Fields that `wiring` fills with what was trained; a knob of that name says which folder holds it."""
 
 

@@ -32,12 +32,14 @@ def tell_lines(run: "Run", count: int, silent: bool, quiet: bool) -> None:
 
 def summary(session: "Session", said: list["Completion"], seconds: float, seed: int) -> str:
     """Speed, acceptance and promise in a line, and what there is to note."""
-    tokens, calls = sum(len(one.tokens) for one in said), sum(one.steps for one in said)
+    tokens, calls = sum(one.said for one in said), sum(one.steps for one in said)
     prompts = f"{len(said)} prompts, " if len(said) > 1 else ""
-    speed = f"{prompts}{tokens} tokens in {seconds:.2f} s, {tokens / seconds:.1f} tokens/s"
+    canvas = session.target.masked is not None
+    passes = f" and {calls} {'pass' if calls == 1 else 'passes'}" if canvas and len(said) == 1 else ""
+    speed = f"{prompts}{tokens} tokens in {seconds:.2f} s{passes}, {tokens / seconds:.1f} tokens/s"
     warning = session.target.facts()["note"]
     notes = [session.target.exact_note, *([warning] if warning else [])]
-    acceptance = f"{tokens / calls:.2f} a target call"
+    acceptance = f"{tokens / calls:.2f} a {'pass' if canvas else 'target call'}"
     return "\n".join([f"{speed}, {acceptance}; {session.method.name}: {_promise(session, seed)}", *notes])
 
 
@@ -64,6 +66,7 @@ def details(said: "Completion", prompt_tokens: int) -> dict[str, Any]:
         "reason": said.reason,
         "target_calls": said.steps,
         "acceptance_length": said.acceptance_length,
+        **({} if said.filled is None else {"filled": said.filled}),
         **_thought(said),
     }
 
@@ -72,7 +75,7 @@ def _line(prompt: int, said: "Completion") -> str:
     line = {
         "prompt": prompt,
         "text": said.text,
-        "tokens": len(said.tokens),
+        "tokens": said.said,
         "reason": said.reason,
         "acceptance_length": said.acceptance_length,
         **_thought(said),

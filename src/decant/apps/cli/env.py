@@ -12,7 +12,8 @@ from decant.apps.cli.start import quieten, use_threads
 
 PACKAGES: Final = ("tokenizers", "safetensors", "numpy", "typer", "rich")
 EXTRAS: Final = {
-    "dev": ("pytest", "ruff", "basedpyright", "import-linter", "scipy", "llguidance", "jsonschema"),
+    "dev": ("pytest", "ruff", "basedpyright", "import-linter", "scipy", "llguidance", "jsonschema", "matplotlib"),
+    "plot": ("matplotlib",),
     "grammar": ("llguidance",),
     "ray": ("ray",),
     "lora": ("peft",),

@@ -3,7 +3,8 @@
 import sys
 import time
 from dataclasses import replace
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +15,13 @@ from decant.apps.cli.completions import details, facts, summary, tell_lines
 from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, note, write, write_json
 from decant.apps.cli.start import quieten, use_threads
-from decant.apps.prompts import Prompt, encode, read, text_prompt
+from decant.apps.cli.watching import check_watch
+from decant.apps.prompts import Prompt, read, text_prompt
 from decant.errors import BadInput
+
+if TYPE_CHECKING:
+    from decant.apps.infilling import Infill
+    from decant.apps.session import Run
 
 
 @sentences()
@@ -29,6 +35,8 @@ def generate(
     batch: options.Batch = 8,
     cache_mb: options.CacheMb = None,
     chat: Annotated[bool, typer.Option("--chat", help="A prompt is a message: answer it.")] = False,
+    infill: options.Infill = False,
+    fill_grammar: options.FillGrammar = None,
     max_tokens: options.MaxTokens = 128,
     temperature: options.Temperature = None,
     flags: Flags = Flags(),  # noqa: B008  (frozen)
@@ -52,6 +60,7 @@ def generate(
     trust_remote_code: options.TrustRemoteCode = False,
     exact: options.Exact = "auto",
     widen: options.Widen = None,
+    watch: options.Watch = False,
     explain: options.Explain = False,
     quiet: options.Quiet = False,
     json: options.Json = None,
@@ -61,6 +70,10 @@ def generate(
     With --prompts all prompts of a file, several at a time: a line of JSON for each, in their order.
     """
     asked = _asked(prompt, prompts, limit, options.given(ctx, "limit", "batch", "cache_mb"))
+    if infill and (refused := options.given(ctx, "chat", "max_tokens", "stop")):
+        raise BadInput(f"{', '.join(refused)}: not with --infill, where the template is all there is; leave it out")
+    if watch:
+        check_watch(prompts is not None, quiet)
     check_writable(json)
     check([] if method is None else [method], verifier, policy)
     sampling = flags.sampling(temperature)
@@ -68,6 +81,7 @@ def generate(
     use_threads(threads)
 
     from decant.apps.choosing import refuse_stops
+    from decant.apps.infilling import encode
     from decant.apps.opening import Opening
     from decant.apps.session import PREFIX_MB, Batching, Limits, open_session
     from decant.apps.store import DraftStore
@@ -87,21 +101,22 @@ def generate(
     )  # fmt: skip
     if explain:
         tell_choice(session, {"method": method, "verifier": verifier, "policy": policy}, quiet)
-    ids = encode([_message(one) for one in asked] if chat else asked, session.led)
+    ids = encode(_kinds(asked, chat, infill), session.led)
+    if fill_grammar is not None:
+        from decant.apps.obeying import obeying
+
+        session = obeying(session, _rules(fill_grammar), ids)
     run = session.run(ids, seed, limits, batching)
     begin = time.perf_counter()
     if prompts is not None:
         tell_lines(run, len(ids), json == "-", quiet)
     else:
-        for new in run:
-            if json != "-":
-                write(new[0])
-        if json != "-" and sys.stdout.isatty():
-            write("\n")
+        _tell(run, watch, json == "-")
     seconds = time.perf_counter() - begin
     note(summary(session, run.completions, seconds, seed), quiet)
     found = [details(said, len(prompt_ids)) for said, prompt_ids in zip(run.completions, ids, strict=True)]
     settings = {"seed": seed, "max_tokens": limits.max_tokens, "stop": list(limits.stop)}
+    settings |= {} if fill_grammar is None else {"fill_grammar": fill_grammar}
     together = {"batch": run.batch, "cache_mb": cache_mb}
     if prompts is None:
         write_json({**facts(session, settings), **found[0], "seconds": seconds}, json)
@@ -127,6 +142,52 @@ def _read(prompt: str | None) -> str:
     if prompt is None and sys.stdin.isatty():
         raise BadInput("what shall be continued? give a PROMPT, or - to read standard input")
     return sys.stdin.read().removesuffix("\n")
+
+
+def _tell(run: "Run", watch: bool, silent: bool) -> None:
+    """Run one prompt to the end. watch: its text comes at the end; silent: never."""
+    if watch:
+        from decant.apps.cli.watching import watched
+
+        watched(run)
+        if not silent:
+            write(run.completion(0).text)
+    else:
+        for new in run:
+            if not silent:
+                write(new[0])
+    if not silent and sys.stdout.isatty():
+        write("\n")
+
+
+def _kinds(asked: list[Prompt], chat: bool, infill: bool) -> "list[Prompt | Infill]":
+    """Text as a message, or as a template, where it is one. Raises BadInput for messages as a template."""
+    if not infill:
+        return [_message(one) for one in asked] if chat else [*asked]
+    from decant.apps.infilling import Infill
+
+    found: list[Prompt | Infill] = []
+    for one in asked:
+        if one.text is None:
+            raise BadInput(
+                f"{one.where} holds messages, and --infill fills in texts; give it as text with gaps [MASK:n]"
+            )
+        found.append(Infill(one.text, "the template" if one.where == "the prompt" else one.where))
+    return found
+
+
+def _rules(grammar: str) -> str:
+    """A name of a grammar as it is, else what the file holds. Raises BadInput for neither."""
+    from decant.grammars.shipped import SHIPPED
+
+    if grammar in SHIPPED:
+        return grammar
+    try:
+        return Path(grammar).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise BadInput(
+            f"--fill-grammar {grammar} is neither {' nor '.join(SHIPPED)} nor a file of text that can be read; give one"
+        ) from None
 
 
 def _message(prompt: Prompt) -> Prompt:

@@ -9,13 +9,16 @@ from decant.apps.cli import options
 from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, write, write_json
 from decant.apps.cli.start import quieten
-from decant.apps.knobs import knobs_of, split, values_of
+from decant.apps.knobs import Spec, knobs_of, split, values_of
 
 ROLES: Final[Mapping[str, tuple[str, Mapping[str, catalog.Part]]]] = {
     "drafters": ("who guesses", catalog.DRAFTERS),
     "verifiers": ("who judges (--verifier)", catalog.VERIFIERS),
     "policies": ("how much to guess (--policy)", catalog.POLICIES),
     "decoders": ("loops of their own", catalog.DECODERS),
+    "unmaskers": ("of models that fill in masks: who decides which places settle", catalog.UNMASKERS),
+    "schedules": ("which of them may (name:schedule=...)", catalog.SCHEDULES),
+    "caches": ("what a pass computes anew (name:cache=...)", catalog.CACHES),
     "recipes": ("what `decant distill` teaches", catalog.RECIPES),
     "samplers": ("what is done to logits (--temperature, --top-k, --top-p, --min-p)", catalog.SAMPLERS),
     "constraints": ("what may come next", catalog.CONSTRAINTS),
@@ -48,6 +51,8 @@ def catalogue() -> dict[str, list[dict[str, Any]]]:
 
 
 def _method(recipe: catalog.Recipe) -> dict[str, Any]:
+    if recipe.fills:
+        return _filling(recipe)
     judge = catalog.VERIFIERS[split(recipe.verifier).name].get()
     knobs: dict[str, Any] = {}
     exactness = _exactness(judge)
@@ -67,6 +72,29 @@ def _method(recipe: catalog.Recipe) -> dict[str, Any]:
         **exactness,
         "needs": recipe.needs or None,
         "verifier": recipe.verifier,
+        "knobs": knobs,
+        "source": recipe.source,
+    }
+
+
+def _filling(recipe: catalog.Recipe) -> dict[str, Any]:
+    """A method for models that fill in masks: nobody judges it, and its knobs are those of its parts."""
+    from decant.apps.filling import PLAIN
+
+    loop = catalog.loop_of(recipe)
+    roles, _ = catalog.filling(recipe, Spec(recipe.name, {}))
+    knobs = {"schedule": recipe.schedule, "cache": recipe.cache}
+    knobs = {knob: name for knob, name in knobs.items() if {"cache": "refresh"}.get(knob, knob) in roles}
+    for made in (loop, *roles.values()):
+        knobs |= _defaults(made)
+    exact = recipe.name == PLAIN or getattr(loop, "exact", False)
+    return {
+        "name": recipe.name,
+        "summary": recipe.summary,
+        "exact": exact,
+        "promise": "tokens" if exact else None,
+        "needs": recipe.needs or None,
+        "verifier": None,
         "knobs": knobs,
         "source": recipe.source,
     }
@@ -107,7 +135,7 @@ def _print(listed: dict[str, list[dict[str, Any]]]) -> None:
             write(f"  {row['name']:<16} {row['summary']}\n")
             details = [PROMISES[row["promise"]]] if "promise" in row else []
             details += [f"needs {row['needs']}"] if row["needs"] else []
-            details += [f"verifier {row['verifier']}"] if "verifier" in row else []
+            details += [f"verifier {row['verifier']}"] if row.get("verifier") else []
             details += (
                 ["knobs " + " ".join(f"{knob}={value}" for knob, value in row["knobs"].items())] if row["knobs"] else []
             )

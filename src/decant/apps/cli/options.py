@@ -22,6 +22,14 @@ Prompts = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first prompts of the file.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="New tokens of a request, at most.")]
+Infill = Annotated[
+    bool, typer.Option("--infill", help="PROMPT is a text with gaps, each [MASK:n], n places: fill them in.")
+]
+FillGrammar = Annotated[
+    str | None,
+    typer.Option(help="Of a model that fills in masks: the text follows from json, c-toy or the grammar in a file."),
+]
+Watch = Annotated[bool, typer.Option("--watch", help="On a terminal: see places settle; the text comes at the end.")]
 Temperature = Annotated[float | None, typer.Option(help="0 is greedy; by default the model's own setting.")]
 Measured = Annotated[float, typer.Option("--temperature", help="0 is greedy.")]
 TopK = Annotated[int | None, typer.Option(help="Only the k likeliest tokens; 0 keeps all.")]
@@ -67,9 +75,7 @@ AcceptanceBound = Annotated[
 ]
 Suite = Annotated[
     Literal["parallel"] | None,
-    typer.Option(
-        help="Questions instead of prompts, for models that fill in masks: quality over parallelism."
-    ),
+    typer.Option(help="Questions instead of prompts, for models that fill in masks: quality over parallelism."),
 ]
 Plot = Annotated[Path | None, typer.Option(help="With --suite: draw the curves into this file (.png, .svg, .pdf).")]
 Drafts = Annotated[str | None, typer.Option(help="With --acceptance-bound: guesses at a position (1,2,4).")]

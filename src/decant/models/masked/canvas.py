@@ -51,10 +51,12 @@ class Shelves:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Canvas:
-    """lean: the network; convention: how its rows are read."""
+    """lean: the network; convention: how its rows are read. known: ids from there on mean nothing and are never said;
+    None: all mean something."""
 
     lean: Lean
     convention: Convention
+    known: int | None = None
 
     @property
     def vocab(self) -> int:
@@ -104,6 +106,8 @@ class Canvas:
             x_RD = layer.down.plus(layer.gated(layer.second_norm(x_RD)), x_RD)
         logits_NV = lean.head(lean.norm(x_RD)).float()
         logits_NV[:, self.mask] = -torch.inf
+        if self.known is not None:
+            logits_NV[:, self.known :] = -torch.inf
         return state, logits_NV
 
     def cache_bytes(self, tokens: Sequence[int]) -> int:

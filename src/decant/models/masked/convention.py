@@ -36,10 +36,14 @@ class Convention:
             return cls(**said)
         if config.model_type not in SHIFTED:
             return None
-        mask = getattr(config, "mask_token_id", None)
+        return cls.told(config.model_type, getattr(config, "mask_token_id", None))
+
+    @classmethod
+    def told(cls, family: str, mask: int | None) -> "Convention":
+        """Of a family of `SHIFTED`. Raises BadInput without a mask."""
         if mask is None:
-            raise BadInput(f"config.json of a {config.model_type} model names no mask_token_id; add the mask's id")
-        return cls(int(mask), SHIFTED[config.model_type])
+            raise BadInput(f"config.json of a {family} model names no mask_token_id; add the mask's id")
+        return cls(int(mask), SHIFTED[family])
 
     def write(self, config: PreTrainedConfig) -> None:
         """Into a configuration of ours."""
