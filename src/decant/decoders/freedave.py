@@ -10,7 +10,7 @@ their last bits from rows alone, and flip a tie: `apart` gives each its own pass
 Source: Wu and Zhang 2025, arXiv:2510.00294 (FreeDave).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, ClassVar, Generic, TypeVar, final
@@ -76,12 +76,22 @@ class Proposal:
     refresh: Any
 
 
+def arrived(canvas_BL: Tensor, reached_BL: Tensor) -> Tensor:
+    """bool_B: whether a proposal is what a step led to, in every place."""
+    return (canvas_BL == reached_BL).all(-1)
+
+
+def anywhere(canvas_BL: Tensor, reached_BL: Tensor) -> Tensor:
+    """bool_B: the planted fault, every proposal is right."""
+    return torch.ones_like(canvas_BL[:, 0], dtype=torch.bool)
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class FreeDave(Generic[C]):
     """drafts: canvases of one pass at most; 1 is the plain loop. apart: a pass for each, to compare bits.
 
-    length: places of an answer where the prompt holds no mask of its own.
+    length: places of an answer where the prompt holds no mask of its own. right: whether a proposal is.
     """
 
     masked: MaskedLM[C]
@@ -91,6 +101,7 @@ class FreeDave(Generic[C]):
     drafts: int = 4
     apart: bool = False
     length: int = 128
+    right: Callable[[Tensor, Tensor], Tensor] = arrived
 
     exact: ClassVar[bool] = True
 
@@ -125,6 +136,10 @@ class FreeDave(Generic[C]):
         context = select_rows(contexts, row_KB[right_B, requests_B])
         after = FreeDaveState(context, standing, state.given_BL, told_BL, state.noise)
         return after, replace(step, drafted_BC=guessed_BC)
+
+    def careless(self) -> "FreeDave[C]":
+        """The same, which keeps every proposal: what a proof must catch."""
+        return replace(self, right=anywhere)
 
     def cache_bytes(self, tokens: Sequence[int]) -> int:
         """What the model stores, once for each canvas."""
@@ -183,7 +198,7 @@ class FreeDave(Generic[C]):
         for number, (proposal, logits_NV) in enumerate(zip(proposals, logits, strict=True)):
             canvas_BL = proposal.canvas_BL
             if number:
-                holds_B = holds_B & proposal.there_B & arrived(canvas_BL, reached)
+                holds_B = holds_B & proposal.there_B & self.right(canvas_BL, reached)
                 holds_B = holds_B & same(self.schedule.scope(schedule, canvas_BL), proposal.scope)
                 right_B = right_B + holds_B
             row_N, place_N = proposal.scope.wanted_BL.nonzero(as_tuple=True)  # sync: as many rows as were asked for
@@ -215,11 +230,6 @@ def written(fresh: Fresh, scope: Scope) -> Tensor:
     front_BL[:, -1] = False
     last_B = fresh.prompt_B | scope.wanted_BL[:, 0]
     return torch.cat([fresh.prompt_B[:, None], last_B[:, None], fresh.answer_BL | scope.wanted_BL | front_BL], 1)
-
-
-def arrived(canvas_BL: Tensor, reached_BL: Tensor) -> Tensor:
-    """bool_B: whether a proposal is what a step led to, in every place."""
-    return (canvas_BL == reached_BL).all(-1)
 
 
 def same(scope: Scope, other: Scope) -> Tensor:
