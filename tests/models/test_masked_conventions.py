@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -17,7 +17,6 @@ from decant.diffusion import Fresh
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.load import Loaded, load
 from decant.models.masked.convention import Convention
-from decant.models.masked.naming import known_ids, with_mask
 from tests.models.published import (
     DREAM,
     DREAM_SPECIALS,
@@ -110,7 +109,7 @@ def test_llada_is_transformers_llama_under_other_names(llada):
         _, _, *parts, kind = name.split(".")
         ours = f"model.layers.{parts[1]}.{names[parts[2]]}" if parts[0] == "blocks" else whole[parts[0]]
         renamed[f"{ours}.{kind}"] = weight
-    shape = {"vocab_size": ROWS, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
+    shape: dict[str, Any] = {"vocab_size": ROWS, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
     rope = {"rope_type": "default", "rope_theta": 500.0}
     config = LlamaConfig(**shape, num_attention_heads=4, rms_norm_eps=1e-5, rope_parameters=rope, dtype="float32")
     network = LlamaForCausalLM.from_pretrained(None, config=config, state_dict=renamed).eval()
@@ -199,6 +198,8 @@ def copied(folder: Path, to: Path) -> Path:
         (LLADA | {"layer_norm_type": "default"}, 'with layer_norm_type "default", .* with "rms"'),
         (LLADA | {"block_type": "sequential"}, 'with block_type "sequential"'),
         ({key: LLADA[key] for key in LLADA if key != "activation_type"}, 'with activation_type "swiglu"'),
+        ({key: LLADA[key] for key in LLADA if key != "layer_norm_type"}, 'with layer_norm_type "default"'),
+        ({key: LLADA[key] for key in LLADA if key != "rope"}, "with rope false"),
         (LLADA | {"include_bias": True}, "with include_bias true"),
         (LLADA | {"block_group_size": 3}, "with block_group_size 3, .* with 1"),
         (LLADA | {"attention_layer_norm": True}, "with attention_layer_norm true"),
@@ -227,6 +228,9 @@ def test_a_broken_config_is_refused(tmp_path, config):
         write_model(tmp_path, {name: config[name] for name in config if name != key}, llada_weights(LLADA))
         with pytest.raises(BadInput, match=message):
             load(str(tmp_path))
+    write_model(tmp_path, config | {"mask_token_id": ROWS}, llada_weights(LLADA))
+    with pytest.raises(BadInput, match=f"names {ROWS} as the mask, but there are {ROWS} ids; fetch the folder again"):
+        load(str(tmp_path))
 
 
 def test_broken_weights_are_refused(llada, tmp_path):
@@ -288,16 +292,3 @@ def test_nor_does_a_prompt_by_any_way(folder, tmp_path):
         assert len(done.tokens) == len(usual.tokens) == 6
         assert max(done.tokens) < 261
         assert MASK not in done.tokens
-
-
-def test_a_tokenizer_gets_the_mask_as_a_special_token(tmp_path):
-    words = load("house:target", exact="off").tokenizer
-    count = known_ids(words)
-    named = with_mask(words, Convention(count))
-    assert (words.mask_token, known_ids(words)) == (None, count)
-    assert (named.mask_token, named.mask_token_id, known_ids(named)) == ("<|mask|>", count, count + 1)
-    assert count not in named("x<|mask|>y", split_special_tokens=True).input_ids
-    assert count in named("x<|mask|>y").input_ids, "this test shows nothing"
-    assert named.decode([count, *words("x").input_ids], skip_special_tokens=True) == "x"
-    assert with_mask(named, Convention(count)) is named
-    assert with_mask(words, Convention(count + 1)) is words, "there is no token for the id between"

@@ -2,7 +2,7 @@
 
 | family | network | weights |
 |---|---|---|
-| LLaDA | Llama; with biases on queries, keys and values Qwen2 | `BLOCK` and `WHOLE`: `ff_proj` is the gate, `ff_out` of no block the head |
+| LLaDA | Llama; with biases on queries, keys and values Qwen2 | `BLOCK` and `WHOLE`: the gate is `ff_proj` |
 | Dream | Qwen2 | Qwen2's own names |
 
 Names, gate, rotary halves, open attention, what an absent key means and Dream's shift are as the public modelling,
@@ -101,7 +101,7 @@ def read(name: str, said: Mapping[str, Any], dtype: str | torch.dtype, revision:
     Raises IncompatibleParts for a model that is more than Llama or Qwen2, BadInput for a broken folder.
     """
     config = translated(name, said)
-    made = Qwen2ForCausalLM if isinstance(config, Qwen2Config) else LlamaForCausalLM
+    made: Any = Qwen2ForCausalLM if isinstance(config, Qwen2Config) else LlamaForCausalLM
     with torch.device("meta"):
         wanted = made(config).state_dict()
     if config.tie_word_embeddings:
@@ -128,7 +128,13 @@ def translated(name: str, said: Mapping[str, Any]) -> LlamaConfig | Qwen2Config:
         config = _llada(said) if family == "llada" else _dream(said)
     except KeyError as error:
         raise BadInput(f"config.json of {name} names no {error.args[0]}; fetch the folder again") from error
-    Convention.told(family, said.get("mask_token_id")).write(config)
+    convention = Convention.told(family, said.get("mask_token_id"))
+    if convention.mask_token_id >= config.vocab_size:
+        raise BadInput(
+            f"config.json of {name} names {convention.mask_token_id} as the mask, but there are {config.vocab_size} "
+            f"ids; fetch the folder again"
+        )
+    convention.write(config)
     return config
 
 
