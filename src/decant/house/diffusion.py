@@ -23,6 +23,8 @@ from decant.house import HOME, corpus
 from decant.house.answers import Answers
 from decant.house.mixture import encode_code
 from decant.models import build as models
+from decant.models.load import speller
+from decant.models.masked.naming import write_words
 from decant.models.masked.training import adapt
 
 STEPS: Final = 1800  # at 90 minutes
@@ -50,13 +52,17 @@ def main() -> int:
     network = models.load_folder(HOME / "target")
     convention = adapt(network, SHIFT)
     texts = Answers(words, code, corpus.functions(held_out=False))
-    training = Filling(network, convention, texts.batch, Either(Uniform(least=0.05), Either(Blocks(), Rest()), share=0.75))
+    training = Filling(
+        network, convention, texts.batch, Either(Uniform(least=0.05), Either(Blocks(), Rest()), share=0.75)
+    )
     try:
         run(network, training, settings(max(1, round(STEPS * asked.minutes / 90))), shop)
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; the same command goes on from {shop}\n")
         return 130
-    models.save_folder(network, asked.out / "diffusion")
+    folder = asked.out / "diffusion"
+    models.save_folder(network, folder)
+    write_words(speller("house:target").tokenizer, convention, folder)
     return 0
 
 

@@ -11,6 +11,8 @@ from transformers import PreTrainedModel
 
 from decant.errors import BadInput
 from decant.models.load import ends_of, stored
+from decant.models.masked.convention import Convention
+from decant.models.masked.naming import write_words
 from decant.models.speller import Speller
 
 
@@ -41,6 +43,6 @@ class Trainee:
         nn.Module.to(rounded, dtype=self.kept, device=torch.device("cpu"))
         rounded.config.dtype = self.kept
         rounded.save_pretrained(folder)
-        self.speller.tokenizer.save_pretrained(folder)
+        write_words(self.speller.tokenizer, Convention.of(self.network.config), folder)
         for file in folder.glob("*.safetensors"):
             file.chmod(0o644)  # transformers leaves it to the owner alone

@@ -1,6 +1,7 @@
 """The mask as a token of a tokenizer: other programs see its name, and text that spells the name is text."""
 
 import copy
+from pathlib import Path
 from typing import Final
 
 from transformers import AddedToken, PreTrainedTokenizerBase
@@ -23,3 +24,8 @@ def with_mask(tokenizer: PreTrainedTokenizerBase, convention: Convention) -> Pre
     name = next(name for name in NAMES if name not in tokenizer.get_vocab())
     named.add_special_tokens({"mask_token": AddedToken(name, normalized=False, special=True)})
     return named
+
+
+def write_words(tokenizer: PreTrainedTokenizerBase, convention: Convention | None, folder: Path) -> None:
+    """The tokenizer's files of a model folder; None: of a model that fills in no masks."""
+    (tokenizer if convention is None else with_mask(tokenizer, convention)).save_pretrained(folder)
