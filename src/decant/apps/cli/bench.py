@@ -23,7 +23,7 @@ from decant.errors import BadInput
 
 RACE: Final = (
     *("draft", "prompts", "methods", "max_tokens", "temperature", *FLAGS, "batch", "limit"),
-    *("resume", "seed", "verifier", "policy", "widen_draft", "acceptance_bound", "drafts"),
+    *("resume", "seed", "verifier", "policy", "widen_draft", "acceptance_bound", "drafts", "suite", "plot"),
 )
 
 
