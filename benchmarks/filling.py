@@ -90,6 +90,10 @@ def main() -> None:
         for method in chosen.methods.split(","):
             row = measured(method, target, instances, chosen) | {"repeat": repeat}
             rows.append(row)
+            print(
+                f"{method}: {100 * row['right']:.1f} % right, {row['passes']} passes, {row['seconds']:.1f} s",
+                flush=True,
+            )
     plain = [row for row in rows[1:] if row["method"] == "plain"]
     for row in rows:
         beside = plain[row.get("repeat", 0)]
