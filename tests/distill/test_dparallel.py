@@ -185,9 +185,9 @@ def test_what_cannot_be_taught_is_a_sentence() -> None:
     with pytest.raises(BadInput, match="mdlm needs opening >= 0 steps and a share between 0 and 1"):
         MDLM(share=1.5)
     convention = MDLM(shift=True).convention(network, "here")
-    assert (convention.mask_token_id, convention.shift) == (SPEC.vocab, True)
+    assert convention == Convention(SPEC.vocab, shift=True, causal_prompt=True)
     assert MDLM().convention(network, "here") == convention
     assert DParallel().convention(network, "here") == convention
-    for other in (MDLM(shift=False), MDLM(opening=3)):
+    for other in (MDLM(shift=False), MDLM(causal_prompt=False), MDLM(opening=3)):
         with pytest.raises(BadInput, match="here fills in masks already, with the shift"):
             other.convention(network, "here")

@@ -1,6 +1,6 @@
 """The lesson is the bound that its card says, and a run that was killed ends with the same weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import comb
 from typing import Any
@@ -125,6 +125,17 @@ def test_what_is_drawn_has_that_mean() -> None:
     assert true > 1
 
 
+@pytest.mark.parametrize("rows", [1, 4])
+def test_two_processes_read_what_one_does(rows: int) -> None:
+    """Also where one of them has no row."""
+    network, convention = tiny()
+    training = Filling(network, convention, lambda step: tuple(part[:rows] for part in texts(step)), WHOLE, micro=1)  # type: ignore[arg-type, return-value]
+    parts = [training.batches(None, 0, Share(rank, 2))[0] for rank in range(2)]
+    assert [len(part) for part in parts] == [-(-rows // 2), rows // 2]
+    nats = [float(training.nats(None, 0, piece).detach()) for part in parts for piece in part]
+    assert sum(nats) == pytest.approx(float(nats_of(training).detach()), rel=1e-4)
+
+
 def test_attention_opens_by_and_by() -> None:
     """At first it is nearly causal, after `opening` steps nothing is closed."""
     network, convention = tiny()
@@ -154,6 +165,30 @@ def test_closed_and_without_a_mask_it_is_the_causal_model() -> None:
     assert (open_NV[:, : SPEC.vocab] - wanted_NV).abs().max() > 0.5, "open attention says something else"
     all_NV = masked_logits(network, convention, ids_BT, every_BT, (rows, places), ~closed_BTT)
     assert all_NV.equal(open_NV)
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_a_causal_prompt_reads_nothing_behind_it(shift: bool) -> None:
+    """Other tokens behind it change what it says of itself only where the convention is an open one. Planted: that."""
+    network, convention = tiny(shift=shift)
+    ids_BT, _ = texts(0)
+    others_BT = torch.cat([ids_BT[:, :8], ids_BT[:, 8:].flip(1)], 1)
+    answer_BT = torch.zeros_like(ids_BT, dtype=torch.bool)
+    answer_BT[:, 8:] = True
+    rows, places = (part.flatten() for part in torch.meshgrid(torch.arange(4), torch.arange(1, 8), indexing="ij"))
+    said = {}
+    for causal in (False, True):
+        reads = replace(convention, causal_prompt=causal)
+        said[causal] = [
+            masked_logits(network, reads, some_BT, answer_BT, (rows, places))[:, : SPEC.vocab]
+            for some_BT in (ids_BT, others_BT)
+        ]
+    assert said[True][0].equal(said[True][1])
+    assert not said[False][0].equal(said[False][1])
+    first = (torch.arange(4), torch.full((4,), 8))
+    reads = replace(convention, causal_prompt=True)
+    one, other = (masked_logits(network, reads, some_BT, answer_BT, first) for some_BT in (ids_BT, others_BT))
+    assert not one.equal(other), "the first place reads everything"
 
 
 def test_the_masks_row_learns() -> None:

@@ -19,8 +19,13 @@ PROMPTS = ([3, 1, 4, 1, 5], [9], [2, 6, 5])
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["unshifted", "shifted"])
-def tiny(request: pytest.FixtureRequest) -> Filler:
-    return filler(request.param)
+def shift(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["open", "causal prompt"])
+def tiny(shift: bool, request: pytest.FixtureRequest) -> Filler:
+    return filler(shift, request.param)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def theirs(tiny: Filler, canvas_BL: Tensor, wanted_BL: Tensor) -> Tensor:
     for prompt, canvas_L, wanted_L in zip(PROMPTS, canvas_BL, wanted_BL, strict=True):
         ids = [*prompt, *canvas_L.tolist()]
         unread = tuple(at for at, token in enumerate(ids) if token == PAD)
-        logits_TV = tiny.logits([max(token, 0) for token in ids], unread)
+        logits_TV = tiny.logits([max(token, 0) for token in ids], unread, len(prompt))
         places = wanted_L.nonzero()[:, 0] + len(prompt) - int(tiny.convention.shift)
         rows.append(logits_TV[places])
     return torch.cat(rows)
@@ -70,9 +75,23 @@ def test_a_whole_pass_is_transformers_own(tiny, canvas_BL):
 
 
 def test_the_other_convention_says_something_else(tiny, canvas_BL):
-    turned = replace(tiny.canvas, convention=replace(tiny.convention, shift=not tiny.convention.shift))
-    have, want = said(turned, canvas_BL, []), said(tiny.canvas, canvas_BL, [])
-    assert (have - want).nan_to_num().abs().max() > 0.1
+    want = said(tiny.canvas, canvas_BL, [])
+    for turned in ("shift", "causal_prompt"):
+        other = replace(tiny.convention, **{turned: not getattr(tiny.convention, turned)})
+        have = said(replace(tiny.canvas, convention=other), canvas_BL, [])
+        assert (have - want).nan_to_num().abs().max() > 0.1
+
+
+def test_a_causal_prompt_is_computed_once(tiny, canvas_BL):
+    """Where it is poisoned behind the first pass, the next whole one computes it anew only where it may change."""
+    wanted_BL = canvas_BL == tiny.canvas.mask
+    prompt_BT = right_pad(list(PROMPTS))
+    with torch.inference_mode():
+        state = tiny.canvas.start(prompt_BT, canvas_BL)
+        state, before = tiny.canvas.predict(state, canvas_BL, Fresh.whole(canvas_BL), wanted_BL)
+        state.shelves[0].rows_L2KSW[:, :, :, 1] += 1.0
+        _, after = tiny.canvas.predict(state, canvas_BL, Fresh.whole(canvas_BL), wanted_BL)
+    assert torch.equal(before, after) != tiny.convention.causal_prompt
 
 
 def test_nobody_says_the_mask(tiny, canvas_BL):

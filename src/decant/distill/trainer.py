@@ -50,6 +50,11 @@ class Share:
         """Of so many rows."""
         return list(range(self.rank, count, self.world))
 
+    def pieces(self, count: int, micro: int) -> list[list[int]]:
+        """`mine`, at most `micro` at once; of no row, no piece."""
+        rows = self.mine(count)
+        return [rows[first : first + micro] for first in range(0, len(rows), micro)]
+
 
 class Training(Protocol[State, Piece]):
     """What the loop asks of a run; it closes over the module that is trained."""

@@ -37,9 +37,9 @@ nats.
 
     decant generate {folder} "..." --method threshold
 
-The weights are a {family} model in Hugging Face format, which reads every place from both sides; config.json says so
-under `masked_diffusion`. Plain transformers reads it from left to right, which it is not made for. The licence is that
-of {student}.
+The weights are a {family} model in Hugging Face format, which reads {prompt} from both sides;
+config.json says so under `masked_diffusion`. Plain transformers reads it from left to right, which it is not made for.
+The licence is that of {student}.
 """
 
 NAMES: Final = {"nats": "nats a place", "right": "likeliest id is the text's", "certain": "right and certain"}
@@ -60,6 +60,7 @@ def card(student: str, report: Mapping[str, Any], out: Path) -> str:
         seconds=report["seconds"],
         mask=masks["mask_token_id"],
         predicts="i + 1" if masks["shift"] else "i",
+        prompt="its prompt from left to right and its answer" if masks["causal_prompt"] else "every place",
         family=report["family"],
         masked=after["masked"],
         rows="\n".join(f"| {text} | {before[name]:.4f} | {after[name]:.4f} |" for name, text in NAMES.items()),

@@ -19,7 +19,6 @@ from decant.distill.trainer import Batches, Share
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.masked.convention import Convention
 from decant.models.masked.training import masked_logits
-from decant.types import PAD
 
 
 @final
@@ -65,10 +64,12 @@ class DParallel:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """Texts read once. share_BT: of a hidden place in its text's mean, 0 elsewhere. ids_BT: what is behind masks."""
+    """Texts read once. ids_BT: what is behind masks. answer_BT: as `masked_logits` takes it. share_BT: of a hidden
+    place in its text's mean, 0 elsewhere."""
 
     canvas_BT: Tensor
     ids_BT: Tensor
+    answer_BT: Tensor
     share_BT: Tensor
 
 
@@ -91,15 +92,15 @@ class Forcing:
         """This process's texts, both readings, in pieces."""
         ids_BT, weights_BT = self.texts(step)
         chance = torch.Generator().manual_seed(self.seed * 2**32 + step)
-        readings = halves(weights_BT > 0, self.recipe.block, chance)
-        mine, place = torch.tensor(share.mine(len(ids_BT)), dtype=torch.int64), self.network.device
-        pieces = []
+        answer_BT = weights_BT > 0
+        readings = halves(answer_BT, self.recipe.block, chance)
+        pieces, place = [], self.network.device
         for hidden_BT, behind_BT in readings:
             canvas_BT = ids_BT.masked_fill(hidden_BT | behind_BT, self.masks.mask_token_id)
             share_BT = parts(hidden_BT * weights_BT)
             pieces += [
-                Reading(*(part[rows].to(place) for part in (canvas_BT, ids_BT, share_BT)))
-                for rows in mine.split(self.micro)
+                Reading(*(part[rows].to(place) for part in (canvas_BT, ids_BT, answer_BT, share_BT)))
+                for rows in share.pieces(len(ids_BT), self.micro)
             ]
         return pieces, None
 
@@ -111,8 +112,8 @@ class Forcing:
         """Cross-entropy, and `beta` times the entropy of the right; summed over texts, a mean of each."""
         row_N, place_N = (piece.share_BT > 0).nonzero(as_tuple=True)  # sync: how many places are hidden
         at = (row_N, place_N)
-        canvas_BT, label_N, share_N = piece.canvas_BT, piece.ids_BT[at], piece.share_BT[at]
-        logits_NV = masked_logits(self.network, self.masks, canvas_BT.clamp_min(0), canvas_BT != PAD, at)
+        label_N, share_N = piece.ids_BT[at], piece.share_BT[at]
+        logits_NV = masked_logits(self.network, self.masks, piece.canvas_BT, piece.answer_BT, at)
         nats = (cross_entropy(logits_NV, label_N, reduction="none") * share_N).sum()
         if not self.recipe.beta:
             return nats

@@ -16,17 +16,17 @@ from decant.distill.diffusion.masking import Masking
 from decant.distill.trainer import Batches, Share
 from decant.models.masked.convention import Convention
 from decant.models.masked.training import masked_logits
-from decant.types import PAD
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """canvas_BT: ids, the mask's among them, PAD behind. ids_BT: what stands behind the masks. weight_BT: of each
-    place; counted: what the weighted nats are divided by. ahead_BTT: as `masked_logits` takes it."""
+    """canvas_BT: ids, the mask's among them, PAD behind. ids_BT: what stands behind the masks. answer_BT, ahead_BTT: as
+    `masked_logits` takes them. weight_BT: of each place; counted: what the weighted nats are divided by."""
 
     canvas_BT: Tensor
     ids_BT: Tensor
+    answer_BT: Tensor
     weight_BT: Tensor
     counted: Tensor
     ahead_BTT: Tensor | None = None
@@ -57,22 +57,22 @@ class Filling:
         """This process's rows, in pieces."""
         ids_BT, weights_BT = self.texts(step)
         chance = torch.Generator().manual_seed(self.seed * 2**32 + step)
-        found = self.masking(weights_BT > 0, chance)
+        answer_BT = weights_BT > 0
+        found = self.masking(answer_BT, chance)
         canvas_BT = ids_BT.masked_fill(found.masked_BT, self.convention.mask_token_id)
         weight_BT = found.weight_BT * weights_BT
         ahead = None
         if step < self.opening:
             open_ = (step + 1) / self.opening
             ahead = torch.rand(*ids_BT.shape, ids_BT.shape[1], generator=chance) < open_
-        mine = torch.tensor(share.mine(len(ids_BT)))
         place = self.network.device
         return [
             Piece(
-                *(part[rows].to(place) for part in (canvas_BT, ids_BT, weight_BT)),
+                *(part[rows].to(place) for part in (canvas_BT, ids_BT, answer_BT, weight_BT)),
                 counted=(found.counted_B[rows].sum()).float().to(place),
                 ahead_BTT=None if ahead is None else ahead[rows].to(place),
             )
-            for rows in mine.split(self.micro)
+            for rows in share.pieces(len(ids_BT), self.micro)
         ], None
 
     def weight(self, piece: Piece) -> Tensor:
@@ -83,9 +83,8 @@ class Filling:
         """Weighted nats, summed."""
         row_N, place_N = (piece.weight_BT > 0).nonzero(as_tuple=True)  # sync: how many places are hidden
         at = (row_N, place_N)
-        present_BT = piece.canvas_BT != PAD
         logits_NV = masked_logits(
-            self.network, self.convention, piece.canvas_BT.clamp_min(0), present_BT, at, piece.ahead_BTT
+            self.network, self.convention, piece.canvas_BT, piece.answer_BT, at, piece.ahead_BTT
         )
         nats_N = cross_entropy(logits_NV, piece.ids_BT[at], reduction="none")
         return (nats_N * piece.weight_BT[at]).sum()

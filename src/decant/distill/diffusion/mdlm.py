@@ -20,11 +20,13 @@ IN_BLOCK: Final = 0.1  # least ratio of a block: a decoder that settles several 
 @final
 @dataclass(frozen=True, slots=True)
 class MDLM:
-    """shift: of a causal model, whether row i goes on predicting token i + 1; none: no, or as a masked model does.
-    opening: steps until a causal model's attention is open in both directions. block: places of a block; share: of the
-    texts that are masked as a decoder sees them that settles block after block. least: ratio of masked places."""
+    """shift, causal_prompt: as in `Convention`; none: as the model reads already, and of a causal one both, with which
+    it keeps most of what it knows. opening: steps until a causal model's attention is open in both directions. block:
+    places of a block; share: of the texts that are masked as a decoder sees them that settles block after block.
+    least: ratio of masked places."""
 
     shift: bool | None = None
+    causal_prompt: bool | None = None
     opening: int = 0
     block: int = 32
     share: float = 0.5
@@ -41,11 +43,13 @@ class MDLM:
         """A causal model gets one more row, for the mask."""
         found = Convention.of(network.config)
         if found is None:
-            return adapt(network, bool(self.shift))
-        if self.opening or self.shift not in {None, found.shift}:
+            return adapt(network, self.shift is not False, self.causal_prompt is not False)
+        others = self.shift not in {None, found.shift} or self.causal_prompt not in {None, found.causal_prompt}
+        if self.opening or others:
             raise BadInput(
-                f"{name} fills in masks already, {'with' if found.shift else 'without'} the shift; leave mdlm's "
-                f"shift and opening out, which are for causal models"
+                f"{name} fills in masks already, {'with' if found.shift else 'without'} the shift and "
+                f"{'with' if found.causal_prompt else 'without'} a causal prompt; leave mdlm's shift, causal_prompt "
+                f"and opening out, which are for causal models"
             )
         return found
 

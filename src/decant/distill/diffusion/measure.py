@@ -51,12 +51,12 @@ def measured(network: Any, convention: Convention, batches: Iterable[Batch], see
         hidden_BT, times_B1 = counted(weights_BT > 0, chance)
         canvas_BT = ids_BT.masked_fill(hidden_BT, convention.mask_token_id)
         for rows in torch.arange(len(ids_BT)).split(READ):
-            canvas, hidden = canvas_BT[rows].to(place), hidden_BT[rows].to(place)
-            row_N, place_N = hidden.nonzero(as_tuple=True)
+            row_N, place_N = hidden_BT[rows].to(place).nonzero(as_tuple=True)
             at = (row_N, place_N)
             weight_N = weights_BT[rows].to(place)[at]
             label_N, times_N = ids_BT[rows].to(place)[at], times_B1[rows].to(place)[row_N, 0]
-            logits_NV = masked_logits(network, convention, canvas.clamp_min(0), canvas != PAD, at)
+            answer_BT = weights_BT[rows].to(place) > 0
+            logits_NV = masked_logits(network, convention, canvas_BT[rows].to(place), answer_BT, at)
             right_N = logits_NV.argmax(-1) == label_N
             sure_N = right_N & (entropy(logits_NV) <= CERTAIN)
             nats_N = cross_entropy(logits_NV, label_N, reduction="none") * times_N

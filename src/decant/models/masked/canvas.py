@@ -2,7 +2,7 @@
 
 Each request stores the keys and values of its prompt and canvas, position by position. A pass computes the rows that
 are named fresh, writes them there, and every fresh row reads all that is stored, in both directions. Places that were
-dropped are read by nobody.
+dropped are read by nobody. The rows of a causal prompt never change, and are computed by the first pass alone.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,11 @@ from decant.types import PAD
 
 @final
 class Shelf:
-    """What one request stored: rows_L2KSW (2: keys, values) by position. prompt_P: ids of its prompt."""
+    """What one request stored: rows_L2KSW (2: keys, values) by position. prompt_P: ids of its prompt. kept: how many of
+    its first rows are stored for good."""
 
-    def __init__(self, prompt_P: Tensor, rows_L2KSW: Tensor) -> None:
-        self.prompt_P, self.rows_L2KSW = prompt_P, rows_L2KSW
+    def __init__(self, prompt_P: Tensor, rows_L2KSW: Tensor, kept: int = 0) -> None:
+        self.prompt_P, self.rows_L2KSW, self.kept = prompt_P, rows_L2KSW, kept
 
 
 @final
@@ -40,7 +41,7 @@ class Shelves:
         found: list[Shelf] = []
         for row in rows_R.tolist():  # sync: shelves live in a list
             shelf = self.shelves[row]
-            found.append(Shelf(shelf.prompt_P, shelf.rows_L2KSW.clone()) if shelf in found else shelf)
+            found.append(Shelf(shelf.prompt_P, shelf.rows_L2KSW.clone(), shelf.kept) if shelf in found else shelf)
         return Shelves(found)
 
     def join(self, other: "Shelves") -> "Shelves":
@@ -125,11 +126,14 @@ class Canvas:
         saying_S[before:] = wanted_L
         if self.convention.shift:
             saying_S = saying_S.roll(-1)
+        fresh_S[: shelf.kept] = False
         position_Q = (fresh_S | saying_S).nonzero()[:, 0]  # sync: how many rows there are
         ids_S = torch.cat([prompt_P, canvas_L])
         read_S = None if bool(present_S.all()) else present_S[: shelf.rows_L2KSW.shape[3]]
         told = saying_S[position_Q].nonzero()[:, 0]
-        return _Rows(ids_S[position_Q], position_Q, _stretch(position_Q), shelf, read_S), told
+        causal = self.convention.causal_rows(before) - shelf.kept if prompt else 0
+        shelf.kept += causal
+        return _Rows(ids_S[position_Q], position_Q, _stretch(position_Q), shelf, read_S, causal), told
 
 
 def _stretch(position_Q: Tensor) -> Tensor | slice:
@@ -144,13 +148,14 @@ def _stretch(position_Q: Tensor) -> Tensor | slice:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
     """Of one request: ids and positions of the rows of a pass. slots: where their keys go. read_S: positions that are
-    there; None: all."""
+    there; None: all. causal: how many of the rows, a request's first, read nothing behind them."""
 
     ids_Q: Tensor
     position_Q: Tensor
     slots: Tensor | slice
     shelf: Shelf
     read_S: Tensor | None
+    causal: int
 
 
 @final
@@ -162,19 +167,30 @@ class _Mixer:
     groups: int
 
     def __call__(self, layer: int, query_RHW: Tensor, key_RKW: Tensor, value_RKW: Tensor, scale: float) -> Tensor:
-        """mixed_RHW. Heads that share keys are rows of one head, so that no key is copied."""
+        """mixed_RHW."""
         mixed, begin = torch.empty_like(query_RHW), 0
-        kv_heads = key_RKW.shape[1]
         for part in self.rows:
             end = begin + len(part.position_Q)
             stored_2KSW = part.shelf.rows_L2KSW[layer]
             stored_2KSW[0, :, part.slots] = key_RKW[begin:end].transpose(0, 1)
             stored_2KSW[1, :, part.slots] = value_RKW[begin:end].transpose(0, 1)
+            if part.causal:
+                first = begin + part.causal
+                mixed[begin:first] = self._read(query_RHW[begin:first], stored_2KSW[:, :, : part.causal], scale, True)
+                begin = first
             read_2KSW = stored_2KSW if part.read_S is None else stored_2KSW[:, :, part.read_S]
-            query_KQGW = query_RHW[begin:end].unflatten(1, (kv_heads, self.groups)).transpose(0, 1)
-            found_1KFW = scaled_dot_product_attention(
-                query_KQGW.flatten(1, 2)[None], read_2KSW[:1], read_2KSW[1:], scale=scale
-            )
-            mixed[begin:end] = found_1KFW[0].unflatten(1, query_KQGW.shape[1:3]).transpose(0, 1).flatten(1, 2)
+            mixed[begin:end] = self._read(query_RHW[begin:end], read_2KSW, scale)
             begin = end
         return mixed
+
+    def _read(self, query_QHW: Tensor, read_2KSW: Tensor, scale: float, causal: bool = False) -> Tensor:
+        """mixed_QHW. Heads that share keys are rows of one head, so that no key is copied."""
+        query_KQGW = query_QHW.unflatten(1, (-1, self.groups)).transpose(0, 1)
+        behind_FS = None
+        if causal:
+            count = len(query_QHW)
+            behind_FS = query_QHW.new_ones(count, count, dtype=torch.bool).tril().repeat_interleave(self.groups, 0)
+        found_1KFW = scaled_dot_product_attention(
+            query_KQGW.flatten(1, 2)[None], read_2KSW[:1], read_2KSW[1:], attn_mask=behind_FS, scale=scale
+        )
+        return found_1KFW[0].unflatten(1, query_KQGW.shape[1:3]).transpose(0, 1).flatten(1, 2)

@@ -4,7 +4,7 @@
 |---|---|---|
 | LLaDA | `model_type` llada, `mask_token_id` | token i |
 | Dream | `model_type` Dream, `mask_token_id` | token i + 1, as the autoregressive model did that it comes from |
-| ours | any that transformers knows, and `masked_diffusion`: {"mask_token_id", "shift"} | as `shift` says |
+| ours | any that transformers knows, and `masked_diffusion`: the fields of `Convention` | as `shift` says |
 
 Source: Nie et al. 2025, arXiv:2502.09992 (LLaDA); Ye et al. 2025, arXiv:2508.15487 (Dream).
 """
@@ -23,10 +23,19 @@ SHIFTED: Final = {"llada": False, "Dream": True}
 @final
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """mask_token_id: the id of a place that is still open. shift: whether row i predicts token i + 1."""
+    """mask_token_id: the id of a place that is still open. shift: whether row i predicts token i + 1.
+
+    causal_prompt: whether a row of the prompt reads only what stands in front of it, so that it is computed once. Under
+        the shift the prompt's last row speaks for the first place, and reads everything as the canvas does.
+    """
 
     mask_token_id: int
     shift: bool = False
+    causal_prompt: bool = False
+
+    def causal_rows(self, prompt: int) -> int:
+        """How many of a prompt's rows, its first ones, read nothing behind them."""
+        return max(0, prompt - int(self.shift)) if self.causal_prompt else 0
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> "Convention | None":
