@@ -68,7 +68,9 @@ def test_storing_too_early_is_caught() -> None:
 
 
 @pytest.fixture(
-    scope="module", params=[(False, False), (True, False), (True, True)], ids=["unshifted", "shifted", "causal prompt"]
+    scope="module",
+    params=[(False, False), (True, False), (True, True), (True, True, 4), (False, True, 4)],
+    ids=["unshifted", "shifted", "causal prompt", "shifted blocks", "blocks"],
 )
 def tiny(request: pytest.FixtureRequest) -> Filler:
     return filler(*request.param, seed=3)

@@ -1,11 +1,13 @@
 """Certainty-forcing: two readings share a block out, certainty is asked of the right alone."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from decant.distill.diffusion.dparallel import DParallel, Forcing, Reading, entropy, halves
+from decant.distill.diffusion.dparallel import DParallel, Forcing, Piece, entropy, halves
 from decant.distill.diffusion.mdlm import MDLM
 from decant.distill.diffusion.measure import counted, measured
 from decant.distill.diffusion.recipe import Material
@@ -22,12 +24,13 @@ LOGITS = torch.randn(4, 12, SPEC.vocab + 1, generator=torch.Generator().manual_s
 
 def forcing(logits_BTV: Tensor, **knobs) -> Forcing:
     """The same logits in every reading."""
-    network = Told(lambda canvas_BT: logits_BTV)
+    network = Told(lambda canvas_BT: logits_BTV.repeat(len(canvas_BT) // len(logits_BTV), 1, 1))
     return Forcing(network, MASK, texts, DParallel(block=4, **knobs))
 
 
-def readings(training: Forcing, step: int = 0) -> list[Reading]:
-    return training.batches(None, step, SHARE)[0]
+def only(training: Forcing) -> Piece:
+    (piece,), _ = training.batches(None, 0, SHARE)
+    return piece
 
 
 def test_two_readings_share_the_active_block_out() -> None:
@@ -37,9 +40,8 @@ def test_two_readings_share_the_active_block_out() -> None:
     chance = torch.Generator().manual_seed(0)
     starts = set()
     for _ in range(60):
-        (one_BT, behind_BT), (two_BT, again_BT) = halves(answer_BT, 4, chance)
+        (one_BT, two_BT), behind_BT = halves(answer_BT, 4, chance)
         assert not (one_BT & two_BT).any()
-        assert behind_BT.equal(again_BT)
         both_BT = one_BT | two_BT
         for row in range(5):
             places = answer_BT[row].nonzero()[:, 0]
@@ -55,7 +57,7 @@ def test_two_readings_share_the_active_block_out() -> None:
 
 def test_without_blocks_the_whole_answer_is_shared_out() -> None:
     answer_BT = texts(0)[1] > 0
-    (one_BT, behind_BT), (two_BT, _) = halves(answer_BT, 0, torch.Generator().manual_seed(0))
+    (one_BT, two_BT), behind_BT = halves(answer_BT, 0, torch.Generator().manual_seed(0))
     assert (one_BT ^ two_BT).equal(answer_BT)
     assert one_BT.any()
     assert not behind_BT.any()
@@ -66,15 +68,19 @@ def test_without_entropy_it_is_fine_tuning_of_a_block() -> None:
     training = forcing(LOGITS, beta=0.0)
     ids_BT, weights_BT = texts(0)
     nats_BT = cross_entropy(LOGITS[..., :-1].transpose(1, 2), ids_BT, reduction="none")
-    total = torch.zeros(())
-    for piece in readings(training):
-        hidden_BT = piece.share_BT > 0
-        assert (piece.canvas_BT[hidden_BT] == MASK.mask_token_id).all()
-        weight_BT = weights_BT * hidden_BT
-        total += ((nats_BT * weight_BT).sum(-1) / weight_BT.sum(-1).clamp_min(1e-9)).sum()
-    found = sum(training.nats(None, 0, piece) for piece in readings(training))
-    torch.testing.assert_close(found, total)
-    assert float(sum(training.weight(piece) for piece in readings(training))) == 4.0
+    piece = only(training)
+    assert (piece.texts.masked_VBT | ~piece.texts.asked_VBT).all()
+    weight_VBT = weights_BT * piece.texts.asked_VBT
+    total = ((nats_BT * weight_VBT).sum(-1) / weight_VBT.sum(-1).clamp_min(1e-9)).sum()
+    torch.testing.assert_close(training.nats(None, 0, piece), total)
+    assert float(training.weight(piece)) == 4.0
+
+
+def test_a_model_that_reads_by_block_learns_all_blocks_at_once() -> None:
+    training = Forcing(forcing(LOGITS).network, Convention(SPEC.vocab, False, True, 4), texts, DParallel())
+    piece = only(training)
+    assert piece.texts.asked_VBT.sum(0).equal((texts(0)[1] > 0).long()), "each place is asked about once"
+    assert piece.texts.masked_VBT.equal(piece.texts.asked_VBT)
 
 
 def test_entropy_moves_what_is_right_alone() -> None:
@@ -86,12 +92,10 @@ def test_entropy_moves_what_is_right_alone() -> None:
     for beta in (0.0, 2.0):
         logits_BTV = loud.clone().requires_grad_()
         training = forcing(logits_BTV, beta=beta)
-        for piece in readings(training):
-            training.nats(None, 0, piece).backward()
+        training.nats(None, 0, only(training)).backward()
         assert logits_BTV.grad is not None
         gradients.append(logits_BTV.grad)
-    one, two = readings(training)
-    hidden_BT = (one.share_BT + two.share_BT) > 0
+    hidden_BT = only(training).share_VBT.sum(0) > 0
     right_BT = loud[..., :-1].argmax(-1) == ids_BT
     moved_BT = (gradients[1] - gradients[0]).abs().sum(-1) > 1e-9
     assert moved_BT.equal(hidden_BT & right_BT)
@@ -105,10 +109,10 @@ def test_entropy_is_taken_at_its_heat() -> None:
     probs_BTV = (LOGITS[..., :-1] / 0.5).softmax(-1)
     doubt_BT = torch.special.entr(probs_BTV).sum(-1)
     right_BT = LOGITS[..., :-1].argmax(-1) == ids_BT
-    for plain, piece in zip(readings(one), readings(two), strict=True):
-        weight_BT = weights_BT * (piece.share_BT > 0) * right_BT
-        wanted = 3.0 * ((doubt_BT * weight_BT).sum(-1) / weight_BT.sum(-1).clamp_min(1e-9)).sum()
-        torch.testing.assert_close(two.nats(None, 0, piece) - one.nats(None, 0, plain), wanted, rtol=1e-4, atol=1e-5)
+    weight_VBT = weights_BT * only(two).texts.asked_VBT * right_BT
+    wanted = 3.0 * ((doubt_BT * weight_VBT).sum(-1) / weight_VBT.sum(-1).clamp_min(1e-9)).sum()
+    found = two.nats(None, 0, only(two)) - one.nats(None, 0, only(one))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_entropy_of_a_row_with_a_forbidden_token() -> None:
@@ -184,10 +188,16 @@ def test_what_cannot_be_taught_is_a_sentence() -> None:
         DParallel(heat=0.0)
     with pytest.raises(BadInput, match="mdlm needs opening >= 0 steps and a share between 0 and 1"):
         MDLM(share=1.5)
-    convention = MDLM(shift=True).convention(network, "here")
-    assert convention == Convention(SPEC.vocab, shift=True, causal_prompt=True)
+    convention = MDLM(block=8).convention(network, "here")
+    assert convention == Convention(SPEC.vocab, shift=True, causal_prompt=True, block=8)
     assert MDLM().convention(network, "here") == convention
     assert DParallel().convention(network, "here") == convention
-    for other in (MDLM(shift=False), MDLM(causal_prompt=False), MDLM(opening=3)):
-        with pytest.raises(BadInput, match="here fills in masks already, with the shift"):
+    with pytest.raises(BadInput, match="add reads=canvas or leave opening"):
+        MDLM(opening=3).convention(untrained(SPEC), "there")
+    reads: dict[Any, tuple[bool, int | None]] = {"open": (False, None), "canvas": (True, None), "blocks": (True, 32)}
+    for name, want in reads.items():
+        made = MDLM(reads=name, shift=False).convention(untrained(SPEC), "there")
+        assert (made.shift, made.causal_prompt, made.block) == (False, *want)
+    for other in (MDLM(shift=True), MDLM(reads="blocks"), MDLM(opening=3)):
+        with pytest.raises(BadInput, match="here fills in masks already"):
             other.convention(network, "here")

@@ -15,7 +15,7 @@ from decant.distill.diffusion.masking import Blocks, Either, Masked, Uniform
 from decant.distill.settings import Settings
 from decant.distill.trainer import Share, run
 from decant.models.masked.convention import Convention
-from decant.models.masked.training import masked_logits
+from decant.models.masked.training import Readings, masked_logits
 from decant.testing.canvases import TableLM
 from tests.distill.masks import MASK, SPEC, free, tabled, texts, tiny
 
@@ -48,8 +48,8 @@ def test_places_that_are_not_hidden_have_no_gradient() -> None:
     training.nats(None, 3, piece).backward()
     assert logits_BTV.grad is not None
     moved_BT = logits_BTV.grad.abs().sum(-1) > 0
-    assert moved_BT.equal(piece.weight_BT > 0)
-    assert 0 < int(moved_BT.sum()) < int((piece.canvas_BT == MASK.mask_token_id).sum()), "what lies behind a block"
+    assert moved_BT.equal(piece.weight_VBT[0] > 0)
+    assert 0 < int(moved_BT.sum()) < int(piece.texts.masked_VBT.sum()), "what lies behind a block"
     assert not logits_BTV.grad[..., MASK.mask_token_id].any(), "the mask itself is never said"
 
 
@@ -60,7 +60,7 @@ def test_under_the_shift_the_row_in_front_predicts() -> None:
     training.nats(None, 3, piece).backward()
     assert logits_BTV.grad is not None
     moved_BT = logits_BTV.grad.abs().sum(-1) > 0
-    assert moved_BT[:, :-1].equal((piece.weight_BT > 0)[:, 1:])
+    assert moved_BT[:, :-1].equal((piece.weight_VBT[0] > 0)[:, 1:])
     assert not moved_BT[:, -1].any()
 
 
@@ -143,28 +143,29 @@ def test_attention_opens_by_and_by() -> None:
     shares = []
     for step in (0, 4, 9):
         (piece,), _ = training.batches(None, step, SHARE)
-        assert piece.ahead_BTT is not None
-        shares.append(float(piece.ahead_BTT.float().mean()))
+        assert piece.texts.ahead_BTT is not None
+        shares.append(float(piece.texts.ahead_BTT.float().mean()))
     assert shares[0] == pytest.approx(0.1, abs=0.06)
     assert shares[1] == pytest.approx(0.5, abs=0.1)
     assert shares[2] == 1.0
-    assert training.batches(None, 10, SHARE)[0][0].ahead_BTT is None
+    assert training.batches(None, 10, SHARE)[0][0].texts.ahead_BTT is None
 
 
 def test_closed_and_without_a_mask_it_is_the_causal_model() -> None:
     network, convention = tiny(shift=True)
     ids_BT, _ = texts(0)
-    rows, places = (part.flatten() for part in torch.meshgrid(torch.arange(4), torch.arange(1, 12), indexing="ij"))
-    closed_BTT = torch.zeros(4, 12, 12, dtype=torch.bool)
     every_BT = torch.ones_like(ids_BT, dtype=torch.bool)
-    logits_NV = masked_logits(network, convention, ids_BT, every_BT, (rows, places), closed_BTT)
-    causal_BTV = network(ids_BT).logits
-    wanted_NV = causal_BTV[:, :-1].reshape(-1, SPEC.vocab + 1)[:, : SPEC.vocab]
-    torch.testing.assert_close(logits_NV[:, : SPEC.vocab], wanted_NV.float(), rtol=2e-2, atol=2e-2)
-    open_NV = masked_logits(network, convention, ids_BT, every_BT, (rows, places))
-    assert (open_NV[:, : SPEC.vocab] - wanted_NV).abs().max() > 0.5, "open attention says something else"
-    all_NV = masked_logits(network, convention, ids_BT, every_BT, (rows, places), ~closed_BTT)
-    assert all_NV.equal(open_NV)
+    asked_BT = torch.arange(12).expand(4, -1) > 0
+    closed_BTT = torch.zeros(4, 12, 12, dtype=torch.bool)
+
+    def said(ahead_BTT: Tensor | None) -> Tensor:
+        readings = Readings(ids_BT, every_BT, ~every_BT[None], asked_BT[None], ahead_BTT)
+        return masked_logits(network, convention, readings)
+
+    causal_NV = network(ids_BT).logits[:, :-1].reshape(-1, SPEC.vocab + 1)[:, : SPEC.vocab].float()
+    torch.testing.assert_close(said(closed_BTT)[:, : SPEC.vocab], causal_NV, rtol=2e-2, atol=2e-2)
+    assert (said(None)[:, : SPEC.vocab] - causal_NV).abs().max() > 0.5, "open attention says something else"
+    assert said(~closed_BTT).equal(said(None))
 
 
 @pytest.mark.parametrize("shift", [False, True])
@@ -173,22 +174,16 @@ def test_a_causal_prompt_reads_nothing_behind_it(shift: bool) -> None:
     network, convention = tiny(shift=shift)
     ids_BT, _ = texts(0)
     others_BT = torch.cat([ids_BT[:, :8], ids_BT[:, 8:].flip(1)], 1)
-    answer_BT = torch.zeros_like(ids_BT, dtype=torch.bool)
-    answer_BT[:, 8:] = True
-    rows, places = (part.flatten() for part in torch.meshgrid(torch.arange(4), torch.arange(1, 8), indexing="ij"))
-    said = {}
-    for causal in (False, True):
-        reads = replace(convention, causal_prompt=causal)
-        said[causal] = [
-            masked_logits(network, reads, some_BT, answer_BT, (rows, places))[:, : SPEC.vocab]
-            for some_BT in (ids_BT, others_BT)
-        ]
-    assert said[True][0].equal(said[True][1])
-    assert not said[False][0].equal(said[False][1])
-    first = (torch.arange(4), torch.full((4,), 8))
-    reads = replace(convention, causal_prompt=True)
-    one, other = (masked_logits(network, reads, some_BT, answer_BT, first) for some_BT in (ids_BT, others_BT))
-    assert not one.equal(other), "the first place reads everything"
+    answer_BT = torch.arange(12).expand(4, -1) >= 8
+
+    def said(ids_BT: Tensor, causal: bool, first: int, last: int) -> Tensor:
+        asked_BT = (torch.arange(12) >= first) & (torch.arange(12) < last)
+        readings = Readings(ids_BT, answer_BT, torch.zeros(1, 4, 12, dtype=torch.bool), asked_BT.expand(1, 4, -1))
+        return masked_logits(network, replace(convention, causal_prompt=causal), readings)
+
+    assert said(ids_BT, True, 1, 8).equal(said(others_BT, True, 1, 8))
+    assert not said(ids_BT, False, 1, 8).equal(said(others_BT, False, 1, 8))
+    assert not said(ids_BT, True, 8, 9).equal(said(others_BT, True, 8, 9)), "the first place reads everything"
 
 
 def test_the_masks_row_learns() -> None:

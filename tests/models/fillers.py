@@ -26,23 +26,26 @@ class Filler:
     convention: Convention
     canvas: Canvas
 
-    def logits(self, ids: list[int], unread: tuple[int, ...] = (), prompt: int = 0) -> Tensor:
-        """logits_TV of transformers' own pass, every position open to every other, but for the first `prompt` under a
-        convention that reads them causally; no place may say the mask."""
+    def logits(self, ids: list[int], unread: tuple[int, ...] = (), prompt: int = 0, whole: bool = False) -> Tensor:
+        """logits_TV of transformers' own pass, every position open to every other, as far as the convention lets it;
+        no place may say the mask. whole: the canvas is one block."""
         seen_1TT = torch.ones(1, len(ids), len(ids), dtype=torch.bool)
         seen_1TT[..., list(unread)] = False
         if self.convention.causal_prompt:
-            first = prompt - int(self.convention.shift)
-            seen_1TT[:, :first] &= torch.ones(len(ids), len(ids), dtype=torch.bool).tril()[:first]
+            for row in range(len(ids)):
+                place = row - prompt + int(self.convention.shift)
+                block = len(ids) + 1 if whole else self.convention.block or len(ids) + 1
+                ends = prompt - int(self.convention.shift) + (place // block + 1) * block
+                seen_1TT[:, row, row + 1 if place < 0 else ends :] = False
         with torch.inference_mode():
             logits_TV = self.network(torch.tensor([ids]), attention_mask=seen_1TT[:, None], use_cache=False).logits[0]
         return logits_TV.index_fill(-1, torch.tensor([self.convention.mask_token_id]), -torch.inf)
 
 
-def filler(shift: bool, causal_prompt: bool = False, seed: int = 0) -> Filler:
+def filler(shift: bool, causal_prompt: bool = False, block: int | None = None, seed: int = 0) -> Filler:
     """Weights are six times what training starts from, so that places heed each other."""
     network = untrained(SPEC, seed)
-    convention = adapt(network, shift, causal_prompt)
+    convention = adapt(network, shift, causal_prompt, block)
     with torch.no_grad():
         for weight in network.parameters():
             if weight.dim() > 1:

@@ -23,9 +23,9 @@ def shift(request: pytest.FixtureRequest) -> bool:
     return request.param
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["open", "causal prompt"])
+@pytest.fixture(scope="module", params=[(False,), (True,), (True, 4)], ids=["open", "causal prompt", "blocks"])
 def tiny(shift: bool, request: pytest.FixtureRequest) -> Filler:
-    return filler(shift, request.param)
+    return filler(shift, *request.param)
 
 
 @pytest.fixture
@@ -52,12 +52,13 @@ def said(model: Canvas, canvas_BL: Tensor, windows: list[Tensor], wanted_BL: Ten
 
 
 def theirs(tiny: Filler, canvas_BL: Tensor, wanted_BL: Tensor) -> Tensor:
-    """The same from transformers, each request alone; PAD inside is there, and read by nobody."""
+    """The same from transformers, each request alone, with places that are given, so that a canvas is one block; PAD
+    inside is there, and read by nobody."""
     rows = []
     for prompt, canvas_L, wanted_L in zip(PROMPTS, canvas_BL, wanted_BL, strict=True):
         ids = [*prompt, *canvas_L.tolist()]
         unread = tuple(at for at, token in enumerate(ids) if token == PAD)
-        logits_TV = tiny.logits([max(token, 0) for token in ids], unread, len(prompt))
+        logits_TV = tiny.logits([max(token, 0) for token in ids], unread, len(prompt), whole=True)
         places = wanted_L.nonzero()[:, 0] + len(prompt) - int(tiny.convention.shift)
         rows.append(logits_TV[places])
     return torch.cat(rows)
@@ -77,21 +78,72 @@ def test_a_whole_pass_is_transformers_own(tiny, canvas_BL):
 def test_the_other_convention_says_something_else(tiny, canvas_BL):
     want = said(tiny.canvas, canvas_BL, [])
     for turned in ("shift", "causal_prompt"):
-        other = replace(tiny.convention, **{turned: not getattr(tiny.convention, turned)})
+        other = replace(tiny.convention, block=None, **{turned: not getattr(tiny.convention, turned)})
         have = said(replace(tiny.canvas, convention=other), canvas_BL, [])
         assert (have - want).nan_to_num().abs().max() > 0.1
 
 
-def test_a_causal_prompt_is_computed_once(tiny, canvas_BL):
-    """Where it is poisoned behind the first pass, the next whole one computes it anew only where it may change."""
-    wanted_BL = canvas_BL == tiny.canvas.mask
-    prompt_BT = right_pad(list(PROMPTS))
+@dataclass
+class Counted:
+    """How many rows each pass computed."""
+
+    lean: Any
+    rows: list[int]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.lean, name)
+
+    def embedded(self, ids_R: Tensor) -> Tensor:
+        self.rows.append(len(ids_R))
+        return self.lean.embedded(ids_R)
+
+
+@pytest.mark.parametrize("turned", ["nothing", "a place", "the last place"])
+def test_only_what_may_change_is_computed_again(tiny, canvas_BL, turned):
+    """Of one request; where a place was settled, its rows come out as they would from the start."""
+    one_1L = canvas_BL[:1].fill_(tiny.canvas.mask)
+    passes = Counted(tiny.canvas.lean, [])
+    counted = replace(tiny.canvas, lean=passes)
+    after_1L = one_1L.clone()
+    if turned != "nothing":
+        after_1L[0, 0 if turned == "a place" else 11] = 7
+    wanted_1L = after_1L == tiny.canvas.mask
     with torch.inference_mode():
-        state = tiny.canvas.start(prompt_BT, canvas_BL)
-        state, before = tiny.canvas.predict(state, canvas_BL, Fresh.whole(canvas_BL), wanted_BL)
-        state.shelves[0].rows_L2KSW[:, :, :, 1] += 1.0
-        _, after = tiny.canvas.predict(state, canvas_BL, Fresh.whole(canvas_BL), wanted_BL)
-    assert torch.equal(before, after) != tiny.convention.causal_prompt
+        state = counted.start(right_pad([PROMPTS[0]]), one_1L)
+        state, _ = counted.predict(state, one_1L, Fresh.whole(one_1L), wanted_1L)
+        _, have = counted.predict(state, after_1L, Fresh.whole(after_1L), wanted_1L)
+        new = counted.start(right_pad([PROMPTS[0]]), one_1L)
+        _, want = counted.predict(new, after_1L, Fresh.whole(after_1L), wanted_1L)
+    torch.testing.assert_close(have, want, **CLOSE)
+    convention, places = tiny.convention, int(wanted_1L.sum())
+    first, again, whole = passes.rows
+    causal = len(PROMPTS[0]) - int(convention.shift) if convention.causal_prompt else 0
+    assert first >= whole - 1, "the first pass computes everything"
+    if turned == "nothing":
+        assert again == places, "only what says something"
+    elif convention.block is None or turned == "a place":
+        assert again == whole - causal
+    else:
+        assert again <= convention.block + places, "the last block, and what says something"
+    reads = state.shelves[0].group_S
+    assert int((reads == 0).sum()) == causal
+
+
+def test_blocks_behind_the_last_wanted_one_wait(canvas_BL):
+    tiny = filler(True, True, 4)
+    passes = Counted(tiny.canvas.lean, [])
+    counted = replace(tiny.canvas, lean=passes)
+    one_1L = canvas_BL[:1].fill_(tiny.canvas.mask)
+    with torch.inference_mode():
+        state = counted.start(right_pad([PROMPTS[0]]), one_1L)
+        for block in range(3):
+            wanted_1L = window(one_1L, 4 * block, 4 * block + 4)
+            state, have = counted.predict(state, one_1L, Fresh.whole(one_1L), wanted_1L)
+            new = tiny.canvas.start(right_pad([PROMPTS[0]]), torch.full_like(one_1L, tiny.canvas.mask))
+            _, want = tiny.canvas.predict(new, one_1L, Fresh.whole(one_1L), wanted_1L)
+            torch.testing.assert_close(have, want, **CLOSE)
+            one_1L = one_1L.masked_fill(wanted_1L, 7 + block)
+    assert passes.rows == [8, 8, 8], "prompt and block; then the row in front, the block that was settled, and the next"
 
 
 def test_nobody_says_the_mask(tiny, canvas_BL):

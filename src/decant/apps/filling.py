@@ -41,6 +41,7 @@ def filled(spec: Spec, recipe: Recipe, wiring: Wiring, name: str) -> Method:
         )
     recipe = recipe if recipe.fills else METHODS[PLAIN]
     roles, rest = filling(recipe, spec)
+    rest = _as_read(rest, roles, wiring.masked())
     _refuse_orders(recipe, roles)
     loop = loop_of(recipe)
     values_of(spec, knobs_for(recipe, None, spec)[0])  # before any part is made: a knob of none of them
@@ -54,6 +55,13 @@ def filled(spec: Spec, recipe: Recipe, wiring: Wiring, name: str) -> Method:
     # Plain decoding has the default schedule and cache: with others, an exact loop says what plain says with those.
     faithful = getattr(loop, "exact", False) or name.split(":")[0] in {"plain", PLAIN}
     return Method(name, decoder, "tokens" if faithful and {*spec.knobs} <= {*_harmless(loop)} else None)
+
+
+def _as_read(spec: Spec, roles: Mapping[str, Any], masked: Any) -> Spec:
+    """Blocks as the model reads them, where a schedule asks and nobody says."""
+    block = getattr(getattr(masked, "convention", None), "block", None)
+    asks = "schedule" in roles and "block" in knobs_of(roles["schedule"], dict.fromkeys(WIRED))
+    return Spec(spec.name, {"block": str(block)}).joined(spec) if block is not None and asks else spec
 
 
 def _refuse_orders(recipe: Recipe, roles: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """What house:diffusion learns from: tasks, ParallelBench's tasks and pieces of code, laid out as it decodes them.
 
-A row is a question, its answer, the end token, and end tokens up to the end of a canvas, as an answer is decoded in
+A row is a question, its answer, the end token, and end tokens up to the end of a block, as an answer is decoded in
 canvases that are longer than it. Rows of a step are about equally long; a step is a pure function of its number.
 """
 
@@ -24,20 +24,21 @@ from decant.types import PAD
 POOL: Final = 96  # rows that a step picks its own from, alike in length
 CODE: Final = 0.06  # of the rows
 PARALLEL: Final = 0.25  # of the rows: answers whose words depend on each other, most of them free to choose
-BLOCK: Final = 32  # canvases are whole blocks
 LONGEST: Final = 256  # canvas
-TAIL: Final = 0.1  # what an end token behind the first counts for: it is soon known, and most of a long canvas
+LONGER: Final = 0.15  # chance of one more block than the answer needs, and again
+TAIL: Final = 0.1  # what an end token behind the first counts for: it is soon known
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """`room`: places of a step, at most, padding included."""
+    """block: canvases are whole blocks of so many places. room: places of a step, at most, padding included."""
 
     tokenizer: Tokenizer
     code: np.ndarray
     functions: Sequence[str]
-    room: int = 4096
+    block: int
+    room: int
     seed: int = 0
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
@@ -65,9 +66,9 @@ class Answers:
             if answered <= LONGEST:
                 break
         asked = weights.index(1)
-        blocks = -(-answered // BLOCK)
-        while blocks * BLOCK < LONGEST and rng.random() < 0.4:
+        blocks = -(-answered // self.block)
+        while blocks * self.block < LONGEST and rng.random() < LONGER:
             blocks += 1
-        tail = blocks * BLOCK - answered
+        tail = blocks * self.block - answered
         (end,) = ids_of(self.tokenizer, END)
         return ids[: asked + answered] + [end] * tail, [0.0] * asked + [1.0] * answered + [TAIL] * tail

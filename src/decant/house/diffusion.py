@@ -9,15 +9,15 @@
 import argparse
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Final
 
 import torch
 from tokenizers import Tokenizer
 
 from decant.distill.diffusion.lesson import Filling
-from decant.distill.diffusion.masking import Blocks, Either, Masking, Rest, Uniform
+from decant.distill.diffusion.masking import EachBlock
+from decant.distill.parallel import join
 from decant.distill.settings import Settings
 from decant.distill.trainer import run
 from decant.house import HOME, corpus
@@ -28,25 +28,12 @@ from decant.models.load import speller
 from decant.models.masked.naming import write_words
 from decant.models.masked.training import adapt
 
-
-@final
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A stretch of the training. steps: of `MINUTES`; peak: of AdamW; decay: the last share of the steps."""
-
-    name: str
-    steps: int
-    peak: float
-    decay: float
-    masking: Masking
-
-
-MINUTES: Final = 240
-SHIFT: Final = True  # row i goes on saying token i + 1, as the target does: docs/journal.md
-STAGES: Final = (  # gently: at a high rate, or by Muon, it unlearns the sums that the target knows
-    Stage("open", 1800, 4e-4, 0.6, Either(Uniform(0.05), Either(Blocks(), Rest()), share=0.75)),
-    Stage("settle", 4200, 2e-4, 0.9, Either(Uniform(0.2), Either(Blocks(least=0.2), Rest()), share=0.75)),
-)
+MINUTES: Final = 150  # of one thread
+STEPS: Final = 2600
+ROOM: Final = 3072  # places of a step, but for readings
+PEAK: Final = 1.5e-4  # by AdamW; at high rates, or by Muon, it unlearns the target's sums: docs/journal.md
+BLOCK: Final = 16
+WHOLE: Final = 0.15  # of the steps: canvases as one block, so that what stands behind a gap is read
 
 
 def main() -> int:
@@ -62,23 +49,18 @@ def main() -> int:
     words = Tokenizer.from_file(str(HOME / "target" / "tokenizer.json"))
     code = encode_code(words, [document.text for document in corpus.documents(held_out=False)])
     network = models.load_folder(HOME / "target")
-    convention = adapt(network, SHIFT)
+    convention = adapt(network, shift=True, causal_prompt=True, block=BLOCK)
+    texts = Answers(words, code, corpus.functions(held_out=False), BLOCK, ROOM)
+    steps = max(1, round(STEPS * asked.minutes / MINUTES))
+    settings = Settings(steps, PEAK, warmup=min(100, steps // 10), decay=0.8, betas=(0.9, 0.98), weight_decay=0.05)
+    lesson = Filling(network, convention, texts.batch, EachBlock(BLOCK), micro=8, twice=True, whole=WHOLE)
     try:
-        for seed, stage in enumerate(STAGES):
-            texts = Answers(words, code, corpus.functions(held_out=False), seed=seed)
-            steps = max(1, round(stage.steps * asked.minutes / MINUTES))
-            settings = Settings(
-                steps, stage.peak, warmup=min(50, steps // 10), decay=stage.decay, betas=(0.9, 0.98), weight_decay=0.05
-            )
-            run(
-                network,
-                Filling(network, convention, texts.batch, stage.masking, seed=seed),
-                settings,
-                shop / stage.name,
-            )
+        run(network, lesson, settings, shop)
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; the same command goes on from {shop}\n")
         return 130
+    if not join().writes:
+        return 0
     folder = asked.out / "diffusion"
     models.save_folder(network, folder)
     write_words(speller("house:target").tokenizer, convention, folder)

@@ -35,8 +35,15 @@ def filler(folder, tmp_path_factory):
     return place / "model"
 
 
-def test_a_causal_model_learns_to_fill_in_masks(decant, tmp_path, target) -> None:
-    done = decant("mdlm:shift=on:opening=2:block=8", "--steps", "10")
+@pytest.mark.parametrize(
+    ("recipe", "block", "reads"),
+    [
+        ("mdlm:block=8", 8, "its answer in blocks of 8 places"),
+        ("mdlm:reads=canvas:opening=2", None, "all of its answer"),
+    ],
+)
+def test_a_causal_model_learns_to_fill_in_masks(decant, tmp_path, target, recipe, block, reads) -> None:
+    done = decant(recipe, "--steps", "10")
     assert done.exit_code == 0, done.output
     names = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert names == ["folder", "steps", "nats a place", "likeliest id is the text's", "right and certain"]
@@ -46,13 +53,16 @@ def test_a_causal_model_learns_to_fill_in_masks(decant, tmp_path, target) -> Non
     }  # fmt: skip
     mask = target.model.vocab
     config = json.loads((out / "config.json").read_text())
-    assert config["masked_diffusion"] == {"mask_token_id": mask, "shift": True}
+    assert config["masked_diffusion"] == {
+        "mask_token_id": mask, "shift": True, "causal_prompt": True, "block": block
+    }  # fmt: skip
     kept = json.loads((out / "recipe.json").read_text())
-    assert kept["knobs"] == {"shift": True, "opening": 2, "block": 8, "share": 0.5, "least": 0.05}
+    assert kept["knobs"]["block"] == (block or 32)
     assert kept["after"]["nats"] != kept["before"]["nats"]
     assert kept["after"]["masked"] == kept["before"]["masked"] > 10
     text = (out / "README.md").read_text()
-    assert "decant distill mdlm:shift=on:opening=2:block=8 --data" in text
+    assert f"decant distill {recipe} --data" in text
+    assert f"reads its prompt from left to right and {reads} from both sides" in text
     assert f"| mask | id {mask}, row i of the logits predicts token i + 1 |" in text
     assert (out / "training" / "metrics.jsonl").read_text().count("\n") == 1
 
@@ -132,7 +142,12 @@ def test_what_does_not_fit_is_a_sentence(decant, tmp_path, folder, filler) -> No
         ("mdlm", ["--temperature", "1"], {}, "--temperature is not for mdlm: answers are the data's"),
         ("mdlm", ["--lora", "2"], {}, "--lora leaves the table of embeddings as it is"),
         ("mdlm", ["--ray", "auto"], {}, "--ray is not for mdlm: no other model teaches"),
-        ("mdlm:opening=3", [], {"student": str(filler)}, "fills in masks already, without the shift"),
+        (
+            "mdlm:opening=3",
+            [],
+            {"student": str(filler)},
+            "fills in masks already; leave mdlm's reads, shift and opening out",
+        ),
         ("mdlm:lest=3", [], {}, "mdlm has no knob 'lest'; did you mean least?"),
         ("mdlm", [], {"texts": str(bare)}, "bare.jsonl holds prompts alone; give answers"),
         ("dparallel", [], {}, "speaks from left to right, and dparallel is for models that fill in masks"),

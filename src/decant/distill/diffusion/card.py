@@ -37,7 +37,7 @@ nats.
 
     decant generate {folder} "..." --method threshold
 
-The weights are a {family} model in Hugging Face format, which reads {prompt} from both sides;
+The weights are a {family} model in Hugging Face format, which reads {reads};
 config.json says so under `masked_diffusion`. Plain transformers reads it from left to right, which it is not made for.
 The licence is that of {student}.
 """
@@ -60,8 +60,17 @@ def card(student: str, report: Mapping[str, Any], out: Path) -> str:
         seconds=report["seconds"],
         mask=masks["mask_token_id"],
         predicts="i + 1" if masks["shift"] else "i",
-        prompt="its prompt from left to right and its answer" if masks["causal_prompt"] else "every place",
+        reads=_reads(masks),
         family=report["family"],
         masked=after["masked"],
         rows="\n".join(f"| {text} | {before[name]:.4f} | {after[name]:.4f} |" for name, text in NAMES.items()),
     )
+
+
+def _reads(masks: Mapping[str, Any]) -> str:
+    """masks: the fields of a `Convention`."""
+    if not masks["causal_prompt"]:
+        return "every place from both sides"
+    block = masks["block"]
+    answer = "all of its answer" if block is None else f"its answer in blocks of {block} places"
+    return f"its prompt from left to right and {answer} from both sides"

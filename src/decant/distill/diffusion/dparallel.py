@@ -18,13 +18,14 @@ from decant.distill.diffusion.recipe import Material
 from decant.distill.trainer import Batches, Share
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.masked.convention import Convention
-from decant.models.masked.training import masked_logits
+from decant.models.masked.training import Readings, masked_logits
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class DParallel:
-    """beta: weight of the entropy of what is right already. block: places of a block, 0: the whole answer is one.
+    """beta: weight of the entropy of what is right already. block: places of a block, 0: the whole answer is one; a
+    model that reads block by block has its own.
     heat: the temperature under which entropy is taken. answers: those of the data, or the model's own, written one
     place a step."""
 
@@ -63,14 +64,11 @@ class DParallel:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """Texts read once. ids_BT: what is behind masks. answer_BT: as `masked_logits` takes it. share_BT: of a hidden
-    place in its text's mean, 0 elsewhere."""
+class Piece:
+    """Texts, read twice. share_VBT: of a hidden place in its text's mean, 0 elsewhere."""
 
-    canvas_BT: Tensor
-    ids_BT: Tensor
-    answer_BT: Tensor
-    share_BT: Tensor
+    texts: Readings
+    share_VBT: Tensor
 
 
 @final
@@ -88,52 +86,55 @@ class Forcing:
     def start(self) -> None:
         """Nothing is remembered."""
 
-    def batches(self, state: None, step: int, share: Share) -> tuple[list[Reading], None]:
-        """This process's texts, both readings, in pieces."""
+    def batches(self, state: None, step: int, share: Share) -> tuple[list[Piece], None]:
+        """This process's texts in pieces. A model that reads block by block learns all blocks at once."""
         ids_BT, weights_BT = self.texts(step)
         chance = torch.Generator().manual_seed(self.seed * 2**32 + step)
-        answer_BT = weights_BT > 0
-        readings = halves(answer_BT, self.recipe.block, chance)
-        pieces, place = [], self.network.device
-        for hidden_BT, behind_BT in readings:
-            canvas_BT = ids_BT.masked_fill(hidden_BT | behind_BT, self.masks.mask_token_id)
-            share_BT = parts(hidden_BT * weights_BT)
-            pieces += [
-                Reading(*(part[rows].to(place) for part in (canvas_BT, ids_BT, answer_BT, share_BT)))
-                for rows in share.pieces(len(ids_BT), self.micro)
-            ]
-        return pieces, None
+        answer_BT, place = weights_BT > 0, self.network.device
+        block = self.recipe.block if self.masks.block is None else 0
+        hidden_VBT, behind_BT = halves(answer_BT, block, chance)
+        share_VBT = parts(hidden_VBT * weights_BT)
+        return [
+            Piece(
+                Readings(
+                    ids_BT[rows].to(place),
+                    answer_BT[rows].to(place),
+                    (hidden_VBT | behind_BT)[:, rows].to(place),
+                    share_VBT[:, rows].to(place) > 0,
+                ),
+                share_VBT[:, rows].to(place),
+            )
+            for rows in share.pieces(len(ids_BT), self.micro)
+        ], None
 
-    def weight(self, piece: Reading) -> Tensor:
-        """Texts: half of one a reading."""
-        return torch.tensor(len(piece.ids_BT) / 2)
+    def weight(self, piece: Piece) -> Tensor:
+        """Texts."""
+        return torch.tensor(float(len(piece.texts.ids_BT)))
 
-    def nats(self, state: None, step: int, piece: Reading) -> Tensor:
+    def nats(self, state: None, step: int, piece: Piece) -> Tensor:
         """Cross-entropy, and `beta` times the entropy of the right; summed over texts, a mean of each."""
-        row_N, place_N = (piece.share_BT > 0).nonzero(as_tuple=True)  # sync: how many places are hidden
-        at = (row_N, place_N)
-        label_N, share_N = piece.ids_BT[at], piece.share_BT[at]
-        logits_NV = masked_logits(self.network, self.masks, piece.canvas_BT, piece.answer_BT, at)
+        asked_VBT = piece.texts.asked_VBT
+        label_N, share_N = piece.texts.ids_BT.expand_as(asked_VBT)[asked_VBT], piece.share_VBT[asked_VBT]
+        logits_NV = masked_logits(self.network, self.masks, piece.texts)
         nats = (cross_entropy(logits_NV, label_N, reduction="none") * share_N).sum()
         if not self.recipe.beta:
             return nats
         right_N = logits_NV.detach().argmax(-1) == label_N
-        right_BT = parts(torch.zeros_like(piece.share_BT).index_put(at, share_N * right_N))
+        right_VBT = parts(torch.zeros_like(piece.share_VBT).masked_scatter(asked_VBT, share_N * right_N))
         doubt_N = entropy(logits_NV / self.recipe.heat)
-        return nats + self.recipe.beta * (doubt_N * right_BT[at]).sum()
+        return nats + self.recipe.beta * (doubt_N * right_VBT[asked_VBT]).sum()
 
     def observe(self, state: None, step: int, nats: float) -> None:
         """Nothing is learnt."""
 
 
-def halves(answer_BT: Tensor, block: int, chance: torch.Generator) -> tuple[tuple[Tensor, Tensor], ...]:
-    """(hidden_BT, behind_BT) of two readings: of one block, drawn for each text, each place is hidden in just one."""
+def halves(answer_BT: Tensor, block: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    """hidden_VBT of two readings: of one block, drawn for each text, each place is hidden in just one; behind_BT."""
     masking = Blocks(block, 1.0, 1.0) if block else Uniform(1.0, 1.0)
     whole = masking(answer_BT, chance)
     active_BT = whole.weight_BT > 0
     one_BT = active_BT & (torch.rand(answer_BT.shape, generator=chance) < 0.5)
-    behind_BT = whole.masked_BT & ~active_BT
-    return (one_BT, behind_BT), (active_BT & ~one_BT, behind_BT)
+    return torch.stack([one_BT, active_BT & ~one_BT]), whole.masked_BT & ~active_BT
 
 
 def parts(weight_BT: Tensor) -> Tensor:

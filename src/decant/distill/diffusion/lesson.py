@@ -5,7 +5,7 @@ Source: Sahoo et al. 2024, arXiv:2406.07524; Nie et al. 2025, arXiv:2502.09992; 
 (from an autoregressive model: the shift, and attention that opens by and by).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -15,21 +15,19 @@ from torch.nn.functional import cross_entropy
 from decant.distill.diffusion.masking import Masking
 from decant.distill.trainer import Batches, Share
 from decant.models.masked.convention import Convention
-from decant.models.masked.training import masked_logits
+from decant.models.masked.training import Readings, masked_logits
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """canvas_BT: ids, the mask's among them, PAD behind. ids_BT: what stands behind the masks. answer_BT, ahead_BTT: as
-    `masked_logits` takes them. weight_BT: of each place; counted: what the weighted nats are divided by."""
+    """weight_VBT: of each place of each reading; counted: what the weighted nats are divided by. convention: how the
+    texts are read."""
 
-    canvas_BT: Tensor
-    ids_BT: Tensor
-    answer_BT: Tensor
-    weight_BT: Tensor
+    texts: Readings
+    weight_VBT: Tensor
     counted: Tensor
-    ahead_BTT: Tensor | None = None
+    convention: Convention
 
 
 @final
@@ -40,6 +38,9 @@ class Filling:
     texts: step -> ids_BT, PAD behind, and weights_BT: 0 for what is given, else what a place counts for. The first
         place of a text is always given.
     micro: rows that are read at once. opening: steps until attention is open in both directions.
+    twice: whether each text is read a second time, with the other places of its answer hidden, and each place counts
+        for one. Source: Wu et al. 2025, arXiv:2509.26328 (Fast-dLLM v2: complementary masks).
+    whole: share of the steps in which a canvas is one block, of a model that reads block by block.
     """
 
     network: Any
@@ -49,6 +50,8 @@ class Filling:
     micro: int = 16
     opening: int = 0
     seed: int = 0
+    twice: bool = False
+    whole: float = 0.0
 
     def start(self) -> None:
         """Nothing is remembered."""
@@ -59,18 +62,31 @@ class Filling:
         chance = torch.Generator().manual_seed(self.seed * 2**32 + step)
         answer_BT = weights_BT > 0
         found = self.masking(answer_BT, chance)
-        canvas_BT = ids_BT.masked_fill(found.masked_BT, self.convention.mask_token_id)
-        weight_BT = found.weight_BT * weights_BT
+        masked_VBT, weight_VBT = found.masked_BT[None], found.weight_BT[None]
+        counted_B = found.counted_B
+        if self.twice:
+            masked_VBT = torch.stack([found.masked_BT, answer_BT & ~found.masked_BT])
+            weight_VBT, counted_B = masked_VBT.float(), answer_BT.sum(-1)
+        weight_VBT = weight_VBT * weights_BT
         ahead = None
         if step < self.opening:
             open_ = (step + 1) / self.opening
             ahead = torch.rand(*ids_BT.shape, ids_BT.shape[1], generator=chance) < open_
+        whole = bool(torch.rand((), generator=chance) < self.whole)
+        convention = replace(self.convention, block=None) if whole else self.convention
         place = self.network.device
         return [
             Piece(
-                *(part[rows].to(place) for part in (canvas_BT, ids_BT, answer_BT, weight_BT)),
-                counted=(found.counted_B[rows].sum()).float().to(place),
-                ahead_BTT=None if ahead is None else ahead[rows].to(place),
+                Readings(
+                    ids_BT[rows].to(place),
+                    answer_BT[rows].to(place),
+                    masked_VBT[:, rows].to(place),
+                    weight_VBT[:, rows].to(place) > 0,
+                    None if ahead is None else ahead[rows].to(place),
+                ),
+                weight_VBT[:, rows].to(place),
+                counted_B[rows].sum().float().to(place),
+                convention,
             )
             for rows in share.pieces(len(ids_BT), self.micro)
         ], None
@@ -81,13 +97,10 @@ class Filling:
 
     def nats(self, state: None, step: int, piece: Piece) -> Tensor:
         """Weighted nats, summed."""
-        row_N, place_N = (piece.weight_BT > 0).nonzero(as_tuple=True)  # sync: how many places are hidden
-        at = (row_N, place_N)
-        logits_NV = masked_logits(
-            self.network, self.convention, piece.canvas_BT, piece.answer_BT, at, piece.ahead_BTT
-        )
-        nats_N = cross_entropy(logits_NV, piece.ids_BT[at], reduction="none")
-        return (nats_N * piece.weight_BT[at]).sum()
+        logits_NV = masked_logits(self.network, piece.convention, piece.texts)
+        asked_VBT = piece.texts.asked_VBT
+        label_N = piece.texts.ids_BT.expand_as(asked_VBT)[asked_VBT]
+        return (cross_entropy(logits_NV, label_N, reduction="none") * piece.weight_VBT[asked_VBT]).sum()
 
     def observe(self, state: None, step: int, nats: float) -> None:
         """Nothing is learnt."""

@@ -99,6 +99,32 @@ class Rest:
 
 @final
 @dataclass(frozen=True, slots=True)
+class EachBlock:
+    """As a model that reads block by block sees an answer, all its blocks at once: a share `rest` of them is masked
+    from some place on, as a decoder that goes from left to right sees it, the others at a ratio that each has of its
+    own."""
+
+    block: int
+    rest: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.block < 1 or not 0 <= self.rest <= 1:
+            raise BadInput(f"a block has at least one place and rest is a share, not {self.block} and {self.rest:g}")
+
+    def __call__(self, answer_BT: Tensor, chance: torch.Generator) -> Masked:
+        number_BT = (answer_BT.cumsum(-1) - 1).clamp_min(0)
+        block_BT, within_BT = number_BT.div(self.block, rounding_mode="floor"), number_BT % self.block
+        texts, blocks = len(answer_BT), int(block_BT.max()) + 1
+        from_left_BK = torch.rand(texts, blocks, generator=chance) < self.rest
+        ratio_BK = torch.rand(texts, blocks, generator=chance)
+        from_BT = within_BT >= (ratio_BK.gather(1, block_BT) * self.block).long()
+        some_BT = torch.rand(answer_BT.shape, generator=chance) < ratio_BK.gather(1, block_BT)
+        masked_BT = answer_BT & from_BT.where(from_left_BK.gather(1, block_BT), some_BT)
+        return Masked(masked_BT, masked_BT.float(), masked_BT.sum(-1))
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Either:
     """One masking or another, text by text: the second for a `share` of them."""
 

@@ -1,32 +1,36 @@
 """Teach a model to fill in masks: a causal one, whose attention opens, or one that does so already.
 
 Source: Sahoo et al. 2024, arXiv:2406.07524 (MDLM); Nie et al. 2025, arXiv:2502.09992 (LLaDA); Gong et al. 2024,
-arXiv:2410.17891 (from a causal model); Arriola et al. 2025, arXiv:2503.09573 (blocks).
+arXiv:2410.17891 (from a causal model); Arriola et al. 2025, arXiv:2503.09573 (blocks); Wu et al. 2025, arXiv:2509.26328
+(Fast-dLLM v2: a causal model that goes on reading what is settled from left to right forgets little).
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 from decant.distill.diffusion.lesson import Filling
-from decant.distill.diffusion.masking import Blocks, Either, Uniform
+from decant.distill.diffusion.masking import Blocks, EachBlock, Either, Uniform
 from decant.distill.diffusion.recipe import Material
 from decant.errors import BadInput
 from decant.models.masked.convention import Convention
 from decant.models.masked.training import adapt
 
 IN_BLOCK: Final = 0.1  # least ratio of a block: a decoder that settles several places at once hardly ever sees less
+WHOLE: Final = 0.15  # of the steps of a model that reads by block: a canvas as one block, so that gaps are filled in
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class MDLM:
-    """shift, causal_prompt: as in `Convention`; none: as the model reads already, and of a causal one both, with which
-    it keeps most of what it knows. opening: steps until a causal model's attention is open in both directions. block:
-    places of a block; share: of the texts that are masked as a decoder sees them that settles block after block.
-    least: ratio of masked places."""
+    """reads: what a causal model becomes: one that reads its canvas block by block, one whose canvas is one block
+    (`canvas`), or one that reads its prompt from both sides as well (`open`). shift: whether its row i goes on
+    predicting token i + 1. None: as the model does already; of a causal one blocks and yes, with which it keeps most of
+    what it knows. opening: steps until attention is open. block: places of a block; share: of the texts (of the blocks,
+    of a model that reads by block) that are masked as a decoder sees them that settles from left to right. least: ratio
+    of masked places."""
 
+    reads: Literal["blocks", "canvas", "open"] | None = None
     shift: bool | None = None
-    causal_prompt: bool | None = None
     opening: int = 0
     block: int = 32
     share: float = 0.5
@@ -42,27 +46,31 @@ class MDLM:
     def convention(self, network: Any, name: str) -> Convention:
         """A causal model gets one more row, for the mask."""
         found = Convention.of(network.config)
-        if found is None:
-            return adapt(network, self.shift is not False, self.causal_prompt is not False)
-        others = self.shift not in {None, found.shift} or self.causal_prompt not in {None, found.causal_prompt}
-        if self.opening or others:
-            raise BadInput(
-                f"{name} fills in masks already, {'with' if found.shift else 'without'} the shift and "
-                f"{'with' if found.causal_prompt else 'without'} a causal prompt; leave mdlm's shift, causal_prompt "
-                f"and opening out, which are for causal models"
-            )
-        return found
+        if found is not None:
+            if self.opening or self.shift is not None or self.reads is not None:
+                raise BadInput(
+                    f"{name} fills in masks already; leave mdlm's reads, shift and opening out, which are for causal "
+                    f"models"
+                )
+            return found
+        if self.opening and self.reads not in {"canvas", "open"}:
+            raise BadInput("attention opens by and by in a canvas that is one block; add reads=canvas or leave opening")
+        block = self.block if self.reads in {None, "blocks"} else None
+        return adapt(network, self.shift is not False, self.reads != "open", block)
 
     def training(self, material: Material) -> Filling:
-        """The bound on the likelihood, and blocks."""
+        """The bound on the likelihood, and blocks; by block, each place once in two readings."""
+        blocks = material.convention.block
         return Filling(
             material.network,
             material.convention,
             material.texts,
-            self._masking(),
+            self._masking() if blocks is None else EachBlock(blocks, self.share),
             material.micro,
             self.opening,
             material.seed,
+            twice=blocks is not None,
+            whole=0.0 if blocks is None else WHOLE,
         )
 
     def _masking(self) -> Either:

@@ -17,8 +17,7 @@ from torch.nn.functional import cross_entropy
 from decant.distill.diffusion.dparallel import entropy
 from decant.distill.trainer import Batch
 from decant.models.masked.convention import Convention
-from decant.models.masked.training import masked_logits
-from decant.types import PAD
+from decant.models.masked.training import Readings, masked_logits
 
 CERTAIN: Final = 0.5  # nats
 READ: Final = 16  # rows that are read at once
@@ -49,14 +48,13 @@ def measured(network: Any, convention: Convention, batches: Iterable[Batch], see
     sums, masked, answered = torch.zeros(4, dtype=torch.float64), 0, 0.0
     for ids_BT, weights_BT in batches:
         hidden_BT, times_B1 = counted(weights_BT > 0, chance)
-        canvas_BT = ids_BT.masked_fill(hidden_BT, convention.mask_token_id)
         for rows in torch.arange(len(ids_BT)).split(READ):
-            row_N, place_N = hidden_BT[rows].to(place).nonzero(as_tuple=True)
-            at = (row_N, place_N)
-            weight_N = weights_BT[rows].to(place)[at]
-            label_N, times_N = ids_BT[rows].to(place)[at], times_B1[rows].to(place)[row_N, 0]
-            answer_BT = weights_BT[rows].to(place) > 0
-            logits_NV = masked_logits(network, convention, canvas_BT[rows].to(place), answer_BT, at)
+            ids, hidden = ids_BT[rows].to(place), hidden_BT[rows].to(place)
+            row_N, _ = hidden.nonzero(as_tuple=True)
+            weight_N, label_N = weights_BT[rows].to(place)[hidden], ids[hidden]
+            times_N = times_B1[rows].to(place)[row_N, 0]
+            answer = weights_BT[rows].to(place) > 0
+            logits_NV = masked_logits(network, convention, Readings(ids, answer, hidden[None], hidden[None]))
             right_N = logits_NV.argmax(-1) == label_N
             sure_N = right_N & (entropy(logits_NV) <= CERTAIN)
             nats_N = cross_entropy(logits_NV, label_N, reduction="none") * times_N

@@ -1,13 +1,14 @@
 """A masked diffusion model that is ready to decode: `diffusion.MaskedLM` over decant's own forward pass.
 
 Each request stores the keys and values of its prompt and canvas, position by position. A pass computes the rows that
-are named fresh, writes them there, and every fresh row reads all that is stored, in both directions. Places that were
-dropped are read by nobody. The rows of a causal prompt never change, and are computed by the first pass alone.
+are named fresh, writes them there, and every fresh row reads what is stored, in both directions or as far as the
+convention lets it. Places that were dropped are read by nobody. A row is not computed where it would come out as it is
+stored, nor, of a model that reads block by block, behind the last block that is asked about.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import torch
 from torch import Tensor
@@ -19,14 +20,35 @@ from decant.models.fast.lean import Lean
 from decant.models.masked.convention import Convention
 from decant.types import PAD
 
+NEVER: Final = 2**62  # a group behind all
+
 
 @final
 class Shelf:
-    """What one request stored: rows_L2KSW (2: keys, values) by position. prompt_P: ids of its prompt. kept: how many of
-    its first rows are stored for good."""
+    """What one request stored: rows_L2KSW (2: keys, values) by position. prompt_P: ids of its prompt. group_S: as in
+    `Convention.groups`. Of the last pass: ids_S, and exact_S: which rows say what a whole pass would say."""
 
-    def __init__(self, prompt_P: Tensor, rows_L2KSW: Tensor, kept: int = 0) -> None:
-        self.prompt_P, self.rows_L2KSW, self.kept = prompt_P, rows_L2KSW, kept
+    def __init__(self, prompt_P: Tensor, rows_L2KSW: Tensor, group_S: Tensor) -> None:
+        self.prompt_P, self.rows_L2KSW, self.group_S = prompt_P, rows_L2KSW, group_S
+        self.ids_S = torch.full_like(group_S, PAD)
+        self.exact_S = torch.zeros_like(group_S, dtype=torch.bool)
+
+    def copy(self) -> "Shelf":
+        """What is written there changes nothing here."""
+        other = Shelf(self.prompt_P, self.rows_L2KSW.clone(), self.group_S)
+        other.ids_S, other.exact_S = self.ids_S.clone(), self.exact_S.clone()
+        return other
+
+    def changed(self, ids_S: Tensor) -> None:
+        """Rows that read a changed one, or one that has changed and was not computed since, are no longer exact."""
+        group_S = self.group_S.masked_fill(ids_S == self.ids_S, NEVER)
+        self.exact_S &= self.group_S < group_S.min()
+        self.ids_S = ids_S
+
+    def computed(self, rows_S: Tensor) -> None:
+        """These were, in one pass; they are exact if all are that they read."""
+        missing_S = ~(rows_S | self.exact_S | (self.ids_S == PAD))
+        self.exact_S |= rows_S & (self.group_S < self.group_S.masked_fill(~missing_S, NEVER).min())
 
 
 @final
@@ -41,7 +63,7 @@ class Shelves:
         found: list[Shelf] = []
         for row in rows_R.tolist():  # sync: shelves live in a list
             shelf = self.shelves[row]
-            found.append(Shelf(shelf.prompt_P, shelf.rows_L2KSW.clone(), shelf.kept) if shelf in found else shelf)
+            found.append(shelf.copy() if shelf in found else shelf)
         return Shelves(found)
 
     def join(self, other: "Shelves") -> "Shelves":
@@ -71,11 +93,10 @@ class Canvas:
 
     def start(self, prompt_BT: Tensor, canvas_BL: Tensor) -> Shelves:
         """Raises BadInput for a request that does not fit the positions, or a shifted model's without a prompt."""
-        lean, counts = self.lean, (canvas_BL != PAD).sum(-1).tolist()  # sync: once a request
-        shelves = []
-        for prompt_T, count in zip(prompt_BT, counts, strict=True):
-            prompt_P = prompt_T[prompt_T != PAD]
-            slots = len(prompt_P) + count
+        lean, shelves = self.lean, []
+        for prompt_T, canvas_L in zip(prompt_BT, canvas_BL, strict=True):
+            prompt_P, canvas_L = prompt_T[prompt_T != PAD], canvas_L[canvas_L != PAD]
+            count, slots = len(canvas_L), len(prompt_P) + len(canvas_L)
             if slots > lean.positions:
                 raise BadInput(
                     f"a prompt of {len(prompt_P)} tokens and {count} places to fill are more than the {lean.positions} "
@@ -84,7 +105,9 @@ class Canvas:
             if self.convention.shift and not len(prompt_P):
                 raise BadInput("this model says a token from the place in front of it; put at least one token in front")
             shape = (len(lean.layers), 2, lean.kv_heads, slots, lean.width)
-            shelves.append(Shelf(prompt_P, lean.table.new_zeros(shape)))
+            gaps = bool((canvas_L != self.mask).any())  # sync: once a request
+            group_S = self.convention.groups(len(prompt_P), count, whole=gaps).to(canvas_L.device)
+            shelves.append(Shelf(prompt_P, lean.table.new_zeros(shape), group_S))
         return Shelves(shelves)
 
     def predict(self, state: Shelves, canvas_BL: Tensor, fresh: Fresh, wanted_BL: Tensor) -> tuple[Shelves, Tensor]:
@@ -120,20 +143,37 @@ class Canvas:
     ) -> "tuple[_Rows, Tensor]":
         """What is computed of one request, and which of these rows say something."""
         prompt_P, before = shelf.prompt_P, len(shelf.prompt_P)
+        places = len(shelf.group_S) - before  # others in the batch may have more
+        canvas_L, fresh_L, wanted_L = canvas_L[:places], fresh_L[:places], wanted_L[:places]
         present_S = torch.cat([torch.ones_like(prompt_P, dtype=torch.bool), canvas_L != PAD])
         fresh_S = torch.cat([torch.full_like(prompt_P, prompt, dtype=torch.bool), fresh_L & (canvas_L != PAD)])
         saying_S = torch.zeros_like(present_S)
         saying_S[before:] = wanted_L
         if self.convention.shift:
             saying_S = saying_S.roll(-1)
-        fresh_S[: shelf.kept] = False
-        position_Q = (fresh_S | saying_S).nonzero()[:, 0]  # sync: how many rows there are
         ids_S = torch.cat([prompt_P, canvas_L])
-        read_S = None if bool(present_S.all()) else present_S[: shelf.rows_L2KSW.shape[3]]
+        shelf.changed(ids_S)
+        rows_S = fresh_S & ~shelf.exact_S
+        if self.convention.block is not None:
+            rows_S &= shelf.group_S <= shelf.group_S.masked_fill(~saying_S, 0).max()
+        rows_S |= saying_S
+        shelf.computed(rows_S)
+        position_Q = rows_S.nonzero()[:, 0]  # sync: how many rows there are
+        read_S = None if bool(present_S.all()) else present_S
         told = saying_S[position_Q].nonzero()[:, 0]
-        causal = self.convention.causal_rows(before) - shelf.kept if prompt else 0
-        shelf.kept += causal
-        return _Rows(ids_S[position_Q], position_Q, _stretch(position_Q), shelf, read_S, causal), told
+        return _Rows(
+            ids_S[position_Q], position_Q, _stretch(position_Q), shelf, read_S, _spans(shelf, position_Q)
+        ), told
+
+
+def _spans(shelf: Shelf, position_Q: Tensor) -> "list[_Span]":
+    """The rows of a pass by the group that they are in."""
+    groups, counts = shelf.group_S[position_Q].unique_consecutive(return_counts=True)
+    ends = torch.searchsorted(shelf.group_S, groups, right=True).tolist()  # sync: few, and on the host
+    return [
+        _Span(count, end, causal=not group)
+        for group, count, end in zip(groups.tolist(), counts.tolist(), ends, strict=True)
+    ]
 
 
 def _stretch(position_Q: Tensor) -> Tensor | slice:
@@ -148,14 +188,24 @@ def _stretch(position_Q: Tensor) -> Tensor | slice:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
     """Of one request: ids and positions of the rows of a pass. slots: where their keys go. read_S: positions that are
-    there; None: all. causal: how many of the rows, a request's first, read nothing behind them."""
+    there; None: all."""
 
     ids_Q: Tensor
     position_Q: Tensor
     slots: Tensor | slice
     shelf: Shelf
     read_S: Tensor | None
-    causal: int
+    spans: "Sequence[_Span]"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """So many rows, which read the first `reach` positions; of these causal ones only those in front of them."""
+
+    count: int
+    reach: int
+    causal: bool
 
 
 @final
@@ -174,23 +224,20 @@ class _Mixer:
             stored_2KSW = part.shelf.rows_L2KSW[layer]
             stored_2KSW[0, :, part.slots] = key_RKW[begin:end].transpose(0, 1)
             stored_2KSW[1, :, part.slots] = value_RKW[begin:end].transpose(0, 1)
-            if part.causal:
-                first = begin + part.causal
-                mixed[begin:first] = self._read(query_RHW[begin:first], stored_2KSW[:, :, : part.causal], scale, True)
-                begin = first
-            read_2KSW = stored_2KSW if part.read_S is None else stored_2KSW[:, :, part.read_S]
-            mixed[begin:end] = self._read(query_RHW[begin:end], read_2KSW, scale)
-            begin = end
+            for span in part.spans:
+                first, begin = begin, begin + span.count
+                read_S = slice(span.reach) if part.read_S is None else part.read_S[: span.reach].nonzero()[:, 0]
+                seen_QS = None
+                if span.causal:  # all of them at once, in the first pass
+                    seen_QS = torch.ones(span.count, span.reach, dtype=torch.bool, device=mixed.device).tril()
+                mixed[first:begin] = self._read(query_RHW[first:begin], stored_2KSW[:, :, read_S], scale, seen_QS)
         return mixed
 
-    def _read(self, query_QHW: Tensor, read_2KSW: Tensor, scale: float, causal: bool = False) -> Tensor:
+    def _read(self, query_QHW: Tensor, read_2KSW: Tensor, scale: float, seen_QS: Tensor | None) -> Tensor:
         """mixed_QHW. Heads that share keys are rows of one head, so that no key is copied."""
         query_KQGW = query_QHW.unflatten(1, (-1, self.groups)).transpose(0, 1)
-        behind_FS = None
-        if causal:
-            count = len(query_QHW)
-            behind_FS = query_QHW.new_ones(count, count, dtype=torch.bool).tril().repeat_interleave(self.groups, 0)
+        seen_FS = None if seen_QS is None else seen_QS.repeat_interleave(self.groups, 0)
         found_1KFW = scaled_dot_product_attention(
-            query_KQGW.flatten(1, 2)[None], read_2KSW[:1], read_2KSW[1:], attn_mask=behind_FS, scale=scale
+            query_KQGW.flatten(1, 2)[None], read_2KSW[:1], read_2KSW[1:], attn_mask=seen_FS, scale=scale
         )
         return found_1KFW[0].unflatten(1, query_KQGW.shape[1:3]).transpose(0, 1).flatten(1, 2)

@@ -12,6 +12,8 @@ Source: Nie et al. 2025, arXiv:2502.09992 (LLaDA); Ye et al. 2025, arXiv:2508.15
 from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
+import torch
+from torch import Tensor
 from transformers import PreTrainedConfig
 
 from decant.errors import BadInput
@@ -26,16 +28,33 @@ class Convention:
     """mask_token_id: the id of a place that is still open. shift: whether row i predicts token i + 1.
 
     causal_prompt: whether a row of the prompt reads only what stands in front of it, so that it is computed once. Under
-        the shift the prompt's last row speaks for the first place, and reads everything as the canvas does.
+        the shift the prompt's last row speaks for the first place, and is read as the canvas is.
+    block: places of a block of the canvas; what speaks for them reads nothing behind the block, and is computed for the
+        last time when the block is full. None: the canvas is one block. A canvas with places that are given is read as
+        one block whatever this says. Needs a causal prompt.
     """
 
     mask_token_id: int
     shift: bool = False
     causal_prompt: bool = False
+    block: int | None = None
 
-    def causal_rows(self, prompt: int) -> int:
-        """How many of a prompt's rows, its first ones, read nothing behind them."""
-        return max(0, prompt - int(self.shift)) if self.causal_prompt else 0
+    def __post_init__(self) -> None:
+        if self.block is not None and (self.block < 1 or not self.causal_prompt):
+            raise BadInput(
+                f"a model that reads block by block needs a causal prompt and blocks of at least one place, not "
+                f"causal_prompt {self.causal_prompt} and block {self.block}"
+            )
+
+    def groups(self, prompt: int, places: int, whole: bool) -> Tensor:
+        """group_S of the rows of a prompt and a canvas: a row reads those of its own group and of earlier ones, and in
+        group 0 those in front of it alone. whole: whether the canvas is one block."""
+        if not self.causal_prompt:
+            return torch.ones(prompt + places, dtype=torch.int64)
+        place_S = torch.arange(prompt + places) - prompt + int(self.shift)
+        if whole or self.block is None:
+            return (place_S >= 0).long()
+        return (place_S.div(self.block, rounding_mode="floor") + 1).clamp_min(0)
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> "Convention | None":
