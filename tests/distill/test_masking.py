@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decant.distill.diffusion.masking import Blocks, Either, Masked, Uniform
+from decant.distill.diffusion.masking import Blocks, EachBlock, Either, Masked, Uniform
 from decant.errors import BadInput
 from decant.testing.chi_square import assert_distributed_as, power
 
@@ -19,7 +19,7 @@ def drawn(masking, answer_BT: Tensor, times: int, seed: int = 0) -> list[Masked]
 
 
 def test_given_places_are_never_hidden_and_hidden_ones_alone_count() -> None:
-    for masking in (Uniform(), Blocks(2), Either(Uniform(), Blocks(2))):
+    for masking in (Uniform(), Blocks(2), EachBlock(2), Either(Uniform(), Blocks(2))):
         for found in drawn(masking, ANSWER_BT, 50):
             assert not (found.masked_BT & ~ANSWER_BT).any()
             assert not found.weight_BT[~found.masked_BT].any()
@@ -91,6 +91,23 @@ def test_blocks_are_clean_in_front_and_hidden_behind() -> None:
     assert max(counts.values()) < 2.2 * min(counts.values()), "every block is drawn about as often"
 
 
+def test_each_block_is_masked_on_its_own() -> None:
+    """From some place on, each first place alike; or at a ratio, each number of masks alike."""
+    answer_BT = torch.ones(200, 12, dtype=torch.bool)
+    answer_BT[:, :3] = False
+    answer_BT[:, 11:] = False
+    (left,) = drawn(EachBlock(4, rest=1.0), answer_BT, 1)
+    masks = left.masked_BT[:, 3:11].reshape(-1, 4)
+    assert (masks.int().diff(dim=-1) >= 0).all(), "what is masked is at the end"
+    counts = masks.sum(-1).bincount(minlength=5).float() / len(masks)
+    assert counts[0] == 0
+    assert ((counts[1:] - 0.25).abs() < 0.11).all(), "five standard deviations of a share of 400"
+    (some,) = drawn(EachBlock(4, rest=0.0), answer_BT, 1)
+    counts = some.masked_BT[:, 3:11].reshape(-1, 4).sum(-1).bincount(minlength=5).float() / len(masks)
+    assert ((counts - 0.2).abs() < 0.1).all()
+    assert not some.masked_BT[:, 3:7].sum(-1).equal(some.masked_BT[:, 7:11].sum(-1)), "blocks do not share a ratio"
+
+
 def test_either_is_one_or_the_other_text_by_text() -> None:
     places = torch.ones(40, 6, dtype=torch.bool)
     (found,) = drawn(Either(Uniform(1.0, 1.0), Blocks(2, 1.0, 1.0), share=0.25), places, 1)
@@ -108,3 +125,5 @@ def test_ratios_that_make_no_sense_are_refused(ratios: tuple[float, float]) -> N
         Blocks(4, *ratios)
     with pytest.raises(BadInput, match="a block has at least one place"):
         Blocks(0)
+    with pytest.raises(BadInput, match="rest is a share, not 4 and 1.5"):
+        EachBlock(4, 1.5)

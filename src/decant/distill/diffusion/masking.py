@@ -81,24 +81,6 @@ class Blocks:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """As a decoder that goes from left to right sees an answer: from some place of a block on all is masked, and what
-    of that lies in the block is learnt."""
-
-    block: int = 32
-
-    def __call__(self, answer_BT: Tensor, chance: torch.Generator) -> Masked:
-        number_BT = (answer_BT.cumsum(-1) - 1).masked_fill(~answer_BT, -1)
-        places_B1 = number_BT.amax(-1, keepdim=True) + 1
-        first_B1 = (torch.rand(len(answer_BT), 1, generator=chance) * places_B1).long()
-        block_BT = number_BT.div(self.block, rounding_mode="floor")
-        masked_BT = answer_BT & (number_BT >= first_B1)
-        taught_BT = masked_BT & (block_BT == first_B1.div(self.block, rounding_mode="floor"))
-        return Masked(masked_BT, taught_BT.float(), taught_BT.sum(-1))
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class EachBlock:
     """As a model that reads block by block sees an answer, all its blocks at once: a share `rest` of them is masked
     from some place on, as a decoder that goes from left to right sees it, the others at a ratio that each has of its
