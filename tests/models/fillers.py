@@ -26,17 +26,20 @@ class Filler:
     convention: Convention
     canvas: Canvas
 
-    def logits(self, ids: list[int], unread: tuple[int, ...] = (), prompt: int = 0, whole: bool = False) -> Tensor:
+    def logits(
+        self, ids: list[int], unread: tuple[int, ...] = (), prompt: int = 0, asked: tuple[int, int] | None = None
+    ) -> Tensor:
         """logits_TV of transformers' own pass, every position open to every other, as far as the convention lets it;
-        no place may say the mask. whole: the canvas is one block."""
+        no place may say the mask. asked: the first and the last place; None: the canvas is one block."""
         seen_1TT = torch.ones(1, len(ids), len(ids), dtype=torch.bool)
         seen_1TT[..., list(unread)] = False
         if self.convention.causal_prompt:
+            opens, closes = prompt - int(self.convention.shift), len(ids)
+            if asked is not None and (block := self.convention.block) is not None:
+                closes = opens + (asked[1] // block + 1) * block
+                opens += asked[0] // block * block
             for row in range(len(ids)):
-                place = row - prompt + int(self.convention.shift)
-                block = len(ids) + 1 if whole else self.convention.block or len(ids) + 1
-                ends = prompt - int(self.convention.shift) + (place // block + 1) * block
-                seen_1TT[:, row, row + 1 if place < 0 else ends :] = False
+                seen_1TT[:, row, row + 1 if row < opens else closes :] = False
         with torch.inference_mode():
             logits_TV = self.network(torch.tensor([ids]), attention_mask=seen_1TT[:, None], use_cache=False).logits[0]
         return logits_TV.index_fill(-1, torch.tensor([self.convention.mask_token_id]), -torch.inf)

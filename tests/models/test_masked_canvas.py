@@ -58,7 +58,7 @@ def theirs(tiny: Filler, canvas_BL: Tensor, wanted_BL: Tensor) -> Tensor:
     for prompt, canvas_L, wanted_L in zip(PROMPTS, canvas_BL, wanted_BL, strict=True):
         ids = [*prompt, *canvas_L.tolist()]
         unread = tuple(at for at, token in enumerate(ids) if token == PAD)
-        logits_TV = tiny.logits([max(token, 0) for token in ids], unread, len(prompt), whole=True)
+        logits_TV = tiny.logits([max(token, 0) for token in ids], unread, len(prompt))
         places = wanted_L.nonzero()[:, 0] + len(prompt) - int(tiny.convention.shift)
         rows.append(logits_TV[places])
     return torch.cat(rows)
@@ -142,6 +142,9 @@ def test_blocks_behind_the_last_wanted_one_wait(canvas_BL):
             new = tiny.canvas.start(right_pad([PROMPTS[0]]), torch.full_like(one_1L, tiny.canvas.mask))
             _, want = tiny.canvas.predict(new, one_1L, Fresh.whole(one_1L), wanted_1L)
             torch.testing.assert_close(have, want, **CLOSE)
+            ids, before = [*PROMPTS[0], *one_1L[0].tolist()], len(PROMPTS[0])
+            logits_TV = tiny.logits(ids, prompt=before, asked=(4 * block, 4 * block + 3))
+            torch.testing.assert_close(have, logits_TV[before + 4 * block - 1 :][:4], **CLOSE)
             one_1L = one_1L.masked_fill(wanted_1L, 7 + block)
     assert passes.rows == [8, 8, 8], "prompt and block; then the row in front, the block that was settled, and the next"
 

@@ -43,7 +43,8 @@ def alone(tiny: Filler, ids_T: Tensor, masked_T: Tensor, prompt: int, place: int
     first = prompt + (place - prompt) // block * block
     clean_T = torch.arange(len(ids_T)) < (first if convention.block else 0)
     canvas_T = ids_T.masked_fill(masked_T & ~clean_T, convention.mask_token_id)
-    return tiny.logits(canvas_T[:length].tolist(), prompt=prompt)[place - int(convention.shift)]
+    asked = (place - prompt, place - prompt)
+    return tiny.logits(canvas_T[:length].tolist(), prompt=prompt, asked=asked)[place - int(convention.shift)]
 
 
 def gap(tiny: Filler, convention: Convention) -> Tensor:
@@ -73,6 +74,18 @@ def test_another_convention_reads_something_else(tiny: Filler) -> None:
         others.append(Convention(said.mask_token_id, said.shift, True, 3))
     for other in others:
         assert float(gap(tiny, other).max()) > 0.5
+
+
+def test_the_text_is_said_as_a_causal_model_says_it() -> None:
+    tiny = filler(True, True, 4)
+    ids_BT, answer_BT, masked_VBT = texts()
+    network: Any = tiny.network
+    with torch.inference_mode():
+        readings = Readings(ids_BT, answer_BT, masked_VBT, masked_VBT, said_BT=answer_BT)
+        have_MV = masked_logits(network, tiny.convention, readings)[int(masked_VBT.sum()) :]
+        causal_BTV = network(ids_BT.clamp_min(0)).logits
+    rows, places = answer_BT.nonzero(as_tuple=True)
+    assert float((have_MV - causal_BTV[rows, places - 1])[:, :WORDS].abs().max()) < 0.15
 
 
 def test_blocks_need_a_causal_prompt() -> None:

@@ -23,6 +23,7 @@ from decant.decoders.stopping import Stopping
 from decant.diffusion import Refresh
 from decant.distill.diffusion.lesson import Filling
 from decant.distill.diffusion.masking import EachBlock
+from decant.distill.diffusion.mdlm import LEAD, SAID, WHOLE
 from decant.distill.parallel import join
 from decant.distill.settings import Settings
 from decant.distill.trainer import run
@@ -40,11 +41,10 @@ from decant.schedules.blocks import Blocks
 from decant.unmaskers.low_confidence import LowConfidence
 
 MINUTES: Final = 150  # of one thread
-STEPS: Final = 2000
-ROOM: Final = 3072  # places of a step, but for readings
-PEAK: Final = 1.5e-4  # by AdamW; at high rates, or by Muon, it unlearns the target's sums: docs/journal.md
+STEPS: Final = 4000
+ROOM: Final = 2560  # places of a step, but for readings
+PEAK: Final = 1e-4  # by AdamW; at high rates, or by Muon, it unlearns the target's sums: docs/journal.md
 BLOCK: Final = 16
-WHOLE: Final = 0.15  # of the steps: canvases as one block, so that what stands behind a gap is read
 EACH: Final = 60  # instances of a task
 
 CARD: Final = """\
@@ -94,7 +94,9 @@ def teach(out: Path, minutes: float, shop: Path) -> Path | None:
     texts = Answers(words, code, corpus.functions(held_out=False), BLOCK, ROOM)
     steps = max(1, round(STEPS * minutes / MINUTES))
     settings = Settings(steps, PEAK, warmup=min(100, steps // 10), decay=0.8, betas=(0.9, 0.98), weight_decay=0.05)
-    lesson = Filling(network, convention, texts.batch, EachBlock(BLOCK), micro=8, twice=True, whole=WHOLE)
+    lesson = Filling(
+        network, convention, texts.batch, EachBlock(BLOCK), micro=8, twice=True, whole=WHOLE, lead=LEAD, said=SAID
+    )
     run(network, lesson, settings, shop)
     if not join().writes:
         return None

@@ -21,10 +21,11 @@ from decant.models.masked.training import Readings, masked_logits
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """weight_VBT: of each place of each reading; counted: what the weighted nats are divided by. convention: how the
-    texts are read."""
+    """weights_BT: of the places of a text, weight_VBT: of those of each reading; counted: what the weighted nats are
+    divided by. convention: how the texts are read."""
 
     texts: Readings
+    weights_BT: Tensor
     weight_VBT: Tensor
     counted: Tensor
     convention: Convention
@@ -41,6 +42,9 @@ class Filling:
     twice: whether each text is read a second time, with the other places of its answer hidden, and each place counts
         for one. Source: Wu et al. 2025, arXiv:2509.26328 (Fast-dLLM v2: complementary masks).
     whole: share of the steps in which a canvas is one block, of a model that reads block by block.
+    lead: what a hidden place counts for whose neighbour in front is not hidden. said: of a model that reads block by
+        block, what a place counts for that the text's own rows say, as a causal model does: with both, a model that was
+        causal keeps what it knows.
     """
 
     network: Any
@@ -52,6 +56,8 @@ class Filling:
     seed: int = 0
     twice: bool = False
     whole: float = 0.0
+    lead: float = 1.0
+    said: float = 0.0
 
     def start(self) -> None:
         """Nothing is remembered."""
@@ -67,7 +73,8 @@ class Filling:
         if self.twice:
             masked_VBT = torch.stack([found.masked_BT, answer_BT & ~found.masked_BT])
             weight_VBT, counted_B = masked_VBT.float(), answer_BT.sum(-1)
-        weight_VBT = weight_VBT * weights_BT
+        leads_VBT = masked_VBT & ~masked_VBT.roll(1, -1)
+        weight_VBT = weight_VBT * weights_BT * torch.where(leads_VBT, self.lead, 1.0)
         ahead = None
         if step < self.opening:
             open_ = (step + 1) / self.opening
@@ -83,7 +90,9 @@ class Filling:
                     masked_VBT[:, rows].to(place),
                     weight_VBT[:, rows].to(place) > 0,
                     None if ahead is None else ahead[rows].to(place),
+                    answer_BT[rows].to(place) if self.said and convention.block is not None else None,
                 ),
+                weights_BT[rows].to(place),
                 weight_VBT[:, rows].to(place),
                 counted_B[rows].sum().float().to(place),
                 convention,
@@ -98,9 +107,12 @@ class Filling:
     def nats(self, state: None, step: int, piece: Piece) -> Tensor:
         """Weighted nats, summed."""
         logits_NV = masked_logits(self.network, piece.convention, piece.texts)
-        asked_VBT = piece.texts.asked_VBT
-        label_N = piece.texts.ids_BT.expand_as(asked_VBT)[asked_VBT]
-        return (cross_entropy(logits_NV, label_N, reduction="none") * piece.weight_VBT[asked_VBT]).sum()
+        asked_VBT, said_BT = piece.texts.asked_VBT, piece.texts.said_BT
+        label_N, weight_N = piece.texts.ids_BT.expand_as(asked_VBT)[asked_VBT], piece.weight_VBT[asked_VBT]
+        if said_BT is not None:
+            label_N = torch.cat([label_N, piece.texts.ids_BT[said_BT]])
+            weight_N = torch.cat([weight_N, self.said * piece.weights_BT[said_BT]])
+        return (cross_entropy(logits_NV, label_N, reduction="none") * weight_N).sum()
 
     def observe(self, state: None, step: int, nats: float) -> None:
         """Nothing is learnt."""

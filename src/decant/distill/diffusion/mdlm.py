@@ -16,7 +16,10 @@ from decant.models.masked.convention import Convention
 from decant.models.masked.training import adapt
 
 IN_BLOCK: Final = 0.1  # least ratio of a block: a decoder that settles several places at once hardly ever sees less
-WHOLE: Final = 0.15  # of the steps of a model that reads by block: a canvas as one block, so that gaps are filled in
+# Of a model that reads by block; without the last two it loses most of what a causal one knew (docs/journal.md).
+WHOLE: Final = 0.15  # of the steps: a canvas as one block, so that gaps are filled in
+LEAD: Final = 8.0  # what the places count for that a decoder from left to right asks for
+SAID: Final = 1.0  # what the text's own places count for, as a causal model says them
 
 
 @final
@@ -61,17 +64,11 @@ class MDLM:
     def training(self, material: Material) -> Filling:
         """The bound on the likelihood, and blocks; by block, each place once in two readings."""
         blocks = material.convention.block
-        return Filling(
-            material.network,
-            material.convention,
-            material.texts,
-            self._masking() if blocks is None else EachBlock(blocks, self.share),
-            material.micro,
-            self.opening,
-            material.seed,
-            twice=blocks is not None,
-            whole=0.0 if blocks is None else WHOLE,
-        )
+        parts = (material.network, material.convention, material.texts)
+        rest = (material.micro, self.opening, material.seed)
+        if blocks is None:
+            return Filling(*parts, self._masking(), *rest)
+        return Filling(*parts, EachBlock(blocks, self.share), *rest, twice=True, whole=WHOLE, lead=LEAD, said=SAID)
 
     def _masking(self) -> Either:
         return Either(Uniform(self.least), Blocks(self.block, max(self.least, IN_BLOCK)), self.share)

@@ -26,24 +26,30 @@ NEVER: Final = 2**62  # a group behind all
 @final
 class Shelf:
     """What one request stored: rows_L2KSW (2: keys, values) by position. prompt_P: ids of its prompt. group_S: as in
-    `Convention.groups`. Of the last pass: ids_S, and exact_S: which rows say what a whole pass would say."""
+    `Convention.groups`. Of the last pass: ids_S, `asked`, the first and the last group that it asked about, and
+    exact_S: which rows say what a whole pass would say."""
 
     def __init__(self, prompt_P: Tensor, rows_L2KSW: Tensor, group_S: Tensor) -> None:
         self.prompt_P, self.rows_L2KSW, self.group_S = prompt_P, rows_L2KSW, group_S
         self.ids_S = torch.full_like(group_S, PAD)
         self.exact_S = torch.zeros_like(group_S, dtype=torch.bool)
+        self.asked = (1, 1)
 
     def copy(self) -> "Shelf":
         """What is written there changes nothing here."""
         other = Shelf(self.prompt_P, self.rows_L2KSW.clone(), self.group_S)
-        other.ids_S, other.exact_S = self.ids_S.clone(), self.exact_S.clone()
+        other.ids_S, other.exact_S, other.asked = self.ids_S.clone(), self.exact_S.clone(), self.asked
         return other
 
-    def changed(self, ids_S: Tensor) -> None:
-        """Rows that read a changed one, or one that has changed and was not computed since, are no longer exact."""
+    def turn(self, ids_S: Tensor, saying_S: Tensor) -> None:
+        """To another pass. Rows are no longer exact that read a changed one or have changed themselves, nor those that
+        were read from both sides and now are not, or the other way round."""
+        groups = self.group_S[saying_S]
+        asked = (int(groups[0]), int(groups[-1])) if len(groups) else self.asked  # sync: on the host
         group_S = self.group_S.masked_fill(ids_S == self.ids_S, NEVER)
-        self.exact_S &= self.group_S < group_S.min()
-        self.ids_S = ids_S
+        moved = NEVER if asked == self.asked else min(asked[0], self.asked[0])
+        self.exact_S &= self.group_S < group_S.min().clamp_max(moved)
+        self.ids_S, self.asked = ids_S, asked
 
     def computed(self, rows_S: Tensor) -> None:
         """These were, in one pass; they are exact if all are that they read."""
@@ -152,10 +158,10 @@ class Canvas:
         if self.convention.shift:
             saying_S = saying_S.roll(-1)
         ids_S = torch.cat([prompt_P, canvas_L])
-        shelf.changed(ids_S)
+        shelf.turn(ids_S, saying_S)
         rows_S = fresh_S & ~shelf.exact_S
         if self.convention.block is not None:
-            rows_S &= shelf.group_S <= shelf.group_S.masked_fill(~saying_S, 0).max()
+            rows_S &= shelf.group_S <= shelf.asked[1]
         rows_S |= saying_S
         shelf.computed(rows_S)
         position_Q = rows_S.nonzero()[:, 0]  # sync: how many rows there are
@@ -167,13 +173,13 @@ class Canvas:
 
 
 def _spans(shelf: Shelf, position_Q: Tensor) -> "list[_Span]":
-    """The rows of a pass by the group that they are in."""
-    groups, counts = shelf.group_S[position_Q].unique_consecutive(return_counts=True)
-    ends = torch.searchsorted(shelf.group_S, groups, right=True).tolist()  # sync: few, and on the host
-    return [
-        _Span(count, end, causal=not group)
-        for group, count, end in zip(groups.tolist(), counts.tolist(), ends, strict=True)
-    ]
+    """The rows of a pass: in front of the first block that is asked about, and from there on."""
+    first, last = shelf.asked
+    bounds = torch.searchsorted(shelf.group_S, torch.tensor([first, last + 1], device=position_Q.device))
+    front, reach = bounds.tolist()  # sync: on the host
+    count = int((position_Q < front).sum())  # sync: on the host
+    spans = [_Span(count, front, position_Q[:count]), _Span(len(position_Q) - count, reach, None)]
+    return [span for span in spans if span.count]
 
 
 def _stretch(position_Q: Tensor) -> Tensor | slice:
@@ -199,13 +205,13 @@ class _Rows:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Span:
-    """So many rows, which read the first `reach` positions; of these causal ones only those in front of them."""
+    """So many rows, which read the first `reach` positions; where `position_Q` is given, up to their own."""
 
     count: int
     reach: int
-    causal: bool
+    position_Q: Tensor | None
 
 
 @final
@@ -228,8 +234,9 @@ class _Mixer:
                 first, begin = begin, begin + span.count
                 read_S = slice(span.reach) if part.read_S is None else part.read_S[: span.reach].nonzero()[:, 0]
                 seen_QS = None
-                if span.causal:  # all of them at once, in the first pass
-                    seen_QS = torch.ones(span.count, span.reach, dtype=torch.bool, device=mixed.device).tril()
+                if span.position_Q is not None:
+                    place_S = torch.arange(len(part.shelf.group_S), device=mixed.device)[read_S]
+                    seen_QS = place_S <= span.position_Q[:, None]
                 mixed[first:begin] = self._read(query_RHW[first:begin], stored_2KSW[:, :, read_S], scale, seen_QS)
         return mixed
 

@@ -29,9 +29,9 @@ class Convention:
 
     causal_prompt: whether a row of the prompt reads only what stands in front of it, so that it is computed once. Under
         the shift the prompt's last row speaks for the first place, and is read as the canvas is.
-    block: places of a block of the canvas; what speaks for them reads nothing behind the block, and is computed for the
-        last time when the block is full. None: the canvas is one block. A canvas with places that are given is read as
-        one block whatever this says. Needs a causal prompt.
+    block: places of a block of the canvas. The block that is asked about is read from both sides, and nothing behind
+        it; what stands in front of it as the prompt, from left to right, and so computed once. None: the canvas is one
+        block. A canvas with places that are given is read as one block whatever this says. Needs a causal prompt.
     """
 
     mask_token_id: int
@@ -47,8 +47,8 @@ class Convention:
             )
 
     def groups(self, prompt: int, places: int, whole: bool) -> Tensor:
-        """group_S of the rows of a prompt and a canvas: a row reads those of its own group and of earlier ones, and in
-        group 0 those in front of it alone. whole: whether the canvas is one block."""
+        """group_S of the rows of a prompt and a canvas: 0 for those that read only what stands in front of them, then
+        1 for those that speak for the first block, 2 for the second ... whole: whether the canvas is one block."""
         if not self.causal_prompt:
             return torch.ones(prompt + places, dtype=torch.int64)
         place_S = torch.arange(prompt + places) - prompt + int(self.shift)

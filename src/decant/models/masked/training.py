@@ -22,6 +22,8 @@ class Readings:
     answer_BT:  a text's canvas begins at the first of these, and its blocks count these.
     masked_VBT: what is hidden; asked_VBT: the places that are asked about.
     ahead_BTT:  which later places each place may read, as far as the convention lets it; None: all of them.
+    said_BT:    of a model that reads block by block, places of the text itself that are asked about behind the others:
+                as a causal model says them. None: none.
     """
 
     ids_BT: Tensor
@@ -29,6 +31,7 @@ class Readings:
     masked_VBT: Tensor
     asked_VBT: Tensor
     ahead_BTT: Tensor | None = None
+    said_BT: Tensor | None = None
 
 
 def masked_logits(network: PreTrainedModel, convention: Convention, texts: Readings) -> Tensor:
@@ -64,10 +67,11 @@ def _apart(body: Any, device: torch.device, convention: Convention, texts: Readi
 
 
 def _packed(body: Any, device: torch.device, convention: Convention, texts: Readings) -> Tensor:
-    """All readings of a text behind the text itself, in one row: a block of a reading reads itself and the text's own
-    blocks in front of it, so that all blocks are learnt at once.
+    """All readings of a text behind the text itself, in one row: a block of a reading reads itself, and of the text
+    what stands in front of it, so that all blocks are learnt at once; the text is read from left to right.
 
-    Source: Arriola et al. 2025, arXiv:2503.09573 (BD3-LM).
+    Source: Arriola et al. 2025, arXiv:2503.09573 (BD3-LM); Gat et al. 2025, arXiv:2509.04185 (what is settled is read
+    causally, and goes on being learnt so).
     """
     assert convention.block is not None
     ids_BT, views, shift = texts.ids_BT, len(texts.masked_VBT), int(convention.shift)
@@ -81,13 +85,12 @@ def _packed(body: Any, device: torch.device, convention: Convention, texts: Read
     group_BS = torch.cat([group_BT, group_BT[:, first:].repeat(1, views)], -1)
     here_BT = ids_BT != PAD
     here_BS = torch.cat([here_BT, (here_BT & (group_BT > 0))[:, first:].repeat(1, views)], -1)
-    asks_BS1, told_B1S = group_BS[:, :, None], group_BS[:, None]
     of_text_S, same_SS = view_S == 0, view_S[:, None] == view_S
-    behind_SS = (place_S[:, None] < place_S) & of_text_S
-    earlier_BSS = of_text_S & (told_B1S < asks_BS1)
-    own_BSS = same_SS & (told_B1S == asks_BS1) & ~((asks_BS1 == 0) & behind_SS)
+    text_SS = same_SS & of_text_S & (place_S <= place_S[:, None])
+    earlier_BSS = of_text_S & ~of_text_S[:, None] & (group_BS[:, None] < group_BS[:, :, None])
+    own_BSS = same_SS & ~of_text_S & (group_BS[:, None] == group_BS[:, :, None])
     nobody_SS = torch.eye(len(place_S), dtype=torch.bool, device=ids_BT.device)  # a row that reads nothing has no mean
-    seen_BSS = (earlier_BSS | own_BSS) & here_BS[:, None] | nobody_SS
+    seen_BSS = (text_SS | earlier_BSS | own_BSS) & here_BS[:, None] | nobody_SS
     # The row that speaks for a block's first place holds the last one in front, which is settled by then.
     ahead_BT = group_BT > _block(convention.block, texts.answer_BT.cumsum(-1))
     canvas_VBR = ids_BT.masked_fill(texts.masked_VBT & ~ahead_BT, convention.mask_token_id)[..., first:]
@@ -99,7 +102,11 @@ def _packed(body: Any, device: torch.device, convention: Convention, texts: Read
             use_cache=False,
         ).last_hidden_state
     view_N, row_N, place_N = texts.asked_VBT.nonzero(as_tuple=True)  # sync: how many places are asked about
-    return out[row_N, length + view_N * (length - first) + place_N - first - shift]
+    found_NF = out[row_N, length + view_N * (length - first) + place_N - first - shift]
+    if texts.said_BT is None:
+        return found_NF
+    row_M, place_M = texts.said_BT.nonzero(as_tuple=True)
+    return torch.cat([found_NF, out[row_M, place_M - 1]])
 
 
 def _groups(convention: Convention, answer_BT: Tensor) -> Tensor:
