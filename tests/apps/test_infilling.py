@@ -195,3 +195,10 @@ def test_a_template_may_fill_the_context_to_its_end(filler) -> None:
     assert said.reason is not None
     with pytest.raises(BadInput, match="open fewer places"):
         generate(filler, Infill(f"Take[MASK:{161 - len(front)}]"))
+
+
+def test_places_of_a_canvas_are_counted_once(filler) -> None:
+    needed = filler.masked.cache_bytes([len(filler.encode("Take 1,")) + 8]) / 2**20
+    assert generate(filler, "Take 1,", max_tokens=8, cache_mb=1.01 * needed).steps == 8
+    with pytest.raises(BadInput, match="of cache, and there are"):
+        generate(filler, "Take 1,", max_tokens=8, cache_mb=0.99 * needed)

@@ -200,7 +200,12 @@ class Run:
         self._laid = [Laid.of(prompt, target, limits.max_tokens) for prompt in prompts]
         refuse_cuts(self._laid, limits.stop, session.method)
         self._requests = [
-            Request(one.prompt, seed, Stopping(one.room, target.ends, limits.stop, one.decode, one.ends_from))
+            Request(
+                one.prompt,
+                seed,
+                Stopping(one.room, target.ends, limits.stop, one.decode, one.ends_from),
+                places=one.room if one.canvas else 0,
+            )
             for one in self._laid
         ]
         self._places = {request: at for at, request in enumerate(self._requests)}

@@ -27,18 +27,20 @@ MEGABYTE = 2**20
 class Request:
     """One prompt and how it is decoded. `output` grows in place; its reason says that it has ended.
 
-    seed: of its noise; what a request says depends on no other.
+    seed: of its noise; what a request says depends on no other. places: ids at the prompt's end where the output will
+        stand, of a canvas.
     """
 
     prompt: list[int]
     seed: int
     stopping: Stopping
     output: Output = field(default_factory=lambda: Output([], []))
+    places: int = 0
 
     @property
     def tokens(self) -> int:
         """Prompt and output, at most."""
-        return len(self.prompt) + self.stopping.max_tokens
+        return len(self.prompt) - self.places + self.stopping.max_tokens
 
 
 @final
