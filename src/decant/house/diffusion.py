@@ -41,7 +41,7 @@ from decant.schedules.blocks import Blocks
 from decant.unmaskers.low_confidence import LowConfidence
 
 MINUTES: Final = 150  # of one thread
-STEPS: Final = 4000
+STEPS: Final = 3000
 ROOM: Final = 2560  # places of a step, but for readings
 PEAK: Final = 1e-4  # by AdamW; at high rates, or by Muon, it unlearns the target's sums: docs/journal.md
 BLOCK: Final = 16
