@@ -134,6 +134,11 @@ def test_a_filter_learns_and_places_that_are_not_open_count_for_nothing(tmp_path
     assert fresh["wrong"] is None
 
 
+def test_blocks_are_the_models_own_where_nobody_says() -> None:
+    assert Learn2PD().spec(16) == FilterSpec(16, 16)
+    assert Learn2PD(block=8, hidden=4).spec(16) == FilterSpec(8, 4)
+
+
 def test_from_prompts_to_a_folder_and_again(tmp_path: Path) -> None:
     settings = Settings(6, peak=1e-2, warmup=0, quiet=True, save_every=2)
     prompts = Prompts(PROMPTS[1:], PROMPTS[:1])

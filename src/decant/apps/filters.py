@@ -8,6 +8,7 @@ from decant.apps.choosing import warp_of
 from decant.apps.compose import compose
 from decant.apps.sampling import Sampling
 from decant.apps.teaching import MIXTURE, Asked, Outcome, Told, parted, prompts_of, recipe_of
+from decant.distill.diffusion.canvases import BLOCK
 from decant.distill.diffusion.learn2pd import TAU, Learn2PD, Prompts, Run
 from decant.distill.diffusion.learn2pd import teach as taught
 from decant.distill.diffusion.trajectories import Trajectories
@@ -32,11 +33,12 @@ def teach(asked: Asked, told: Told) -> Outcome:
             f"{asked.teacher} speaks from left to right, and learn2pd is for models that fill in masks; make one of it "
             f"with decant distill mdlm --student {asked.teacher}"
         )
-    spec = f"low-confidence:block={recipe.block}"
+    block = recipe.spec(target.masked.convention.block or BLOCK).block
+    spec = f"low-confidence:block={block}"
     decoder: Any = compose(spec, target, None, warp_of(Sampling(temperature=0.0))).decoder
     walks = Trajectories(
         replace(decoder, length=asked.max_tokens),
-        recipe.block,
+        block,
         asked.batch,
         target.model.network.device,
         lambda done, total: told(done, total, "answers"),

@@ -22,6 +22,7 @@ from decant.distill.trainer import Batches
 from decant.errors import BadInput
 from decant.house import HOME
 from decant.models.load import load, speller
+from decant.models.masked.convention import Convention
 from decant.models.trainee import Trainee
 
 FAR = 10**6  # between the seeds of a stream that is learnt from, and of what is held out
@@ -63,8 +64,10 @@ def lessons_of(asked: Asked, recipe: FillingRecipe, trainee: Trainee, told: Told
     alone = len(texts) == 1
     learnt = [text for at, text in enumerate(texts) if at % HELD_OUT or alone]
     end = min(trainee.ends, default=None)
+    reads = Convention.of(trainee.network.config)
+    block = (reads and reads.block) or recipe.block or BLOCK
     taught, held_out = (
-        Canvases(Dataset(some, asked.batch, asked.length, asked.seed), end, recipe.block or BLOCK)
+        Canvases(Dataset(some, asked.batch, asked.length, asked.seed), end, block)
         for some in (learnt, _teaching(texts[::HELD_OUT], asked.length) or learnt)
     )
     measured = -(-len(held_out.dataset.texts) // asked.batch)

@@ -29,7 +29,14 @@ def decant(folder, tmp_path):
 def filler(folder, tmp_path_factory):
     """A model that fills in masks, hardly taught."""
     place = tmp_path_factory.mktemp("filler")
-    words = ["distill", "mdlm:reads=canvas:block=8", "--student", str(folder), "--data", str(sums(place / "data.jsonl"))]
+    words = [
+        "distill",
+        "mdlm:reads=canvas:block=8",
+        "--student",
+        str(folder),
+        "--data",
+        str(sums(place / "data.jsonl")),
+    ]
     done = CliRunner().invoke(app, [*words, "--out", str(place / "model"), *FEW])
     assert done.exit_code == 0, done.output
     return place / "model"

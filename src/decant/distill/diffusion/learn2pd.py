@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from decant.distill.diffusion.canvases import BLOCK
 from decant.distill.diffusion.trajectories import Examples, Trajectories
 from decant.distill.runs import TRAINING, earlier, write_recipe
 from decant.distill.settings import Settings
@@ -28,18 +29,19 @@ TAU: Final = 0.96  # at which a filter is measured: that of decoding
 @final
 @dataclass(frozen=True, slots=True)
 class Learn2PD:
-    """block: places that are read together; blocks are decoded with as many. hidden: width of the filter's inner
-    layer, 0: a block's."""
+    """block: places that are read together; blocks are decoded with as many; none: as the model reads, else 32. hidden:
+    width of the filter's inner layer, 0: a block's."""
 
-    block: int = 32
+    block: int | None = None
     hidden: int = 0
 
     def __post_init__(self) -> None:
-        self.spec()
+        self.spec(BLOCK)
 
-    def spec(self) -> FilterSpec:
-        """The filter's shape. Raises BadInput."""
-        return FilterSpec(self.block, self.hidden or self.block)
+    def spec(self, block: int) -> FilterSpec:
+        """The filter's shape, of a model whose blocks have so many places. Raises BadInput."""
+        block = block if self.block is None else self.block
+        return FilterSpec(block, self.hidden or block)
 
 
 @final
@@ -89,7 +91,7 @@ def teach(recipe: Learn2PD, walks: Trajectories, prompts: Prompts, settings: Set
             f"model that has learnt more"
         )
     write_recipe(run.out, said)
-    net = untrained(recipe.spec(), run.seed).to(learnt.sure_NW.device)
+    net = untrained(recipe.spec(walks.block), run.seed).to(learnt.sure_NW.device)
     lesson = Lasting(net, learnt)
     began = time.perf_counter()
     train(net, lesson.loss, lesson.batch, settings, run.out / TRAINING)
