@@ -1,8 +1,6 @@
-"""The small models that we trained ourselves and ship, so that everything runs offline: `house:target`, `house:draft`
-and `house:diffusion`, which fills in masks.
+"""The small models that we trained ourselves and ship, so that everything runs offline: `house:target`, `house:draft`.
 
-The folders hold Hugging Face models; `prompts` holds held-out questions for them. `build` and `diffusion` make all of
-it again.
+The folders hold Hugging Face models; `prompts` holds held-out questions for them. `build` makes all of it again.
 """
 
 from difflib import get_close_matches
@@ -12,7 +10,7 @@ from typing import Final
 from decant.errors import BadInput, UnknownMethod
 
 HOME: Final = Path(__file__).parent
-MODELS: Final = ("target", "draft", "diffusion")
+MODELS: Final = ("target", "draft")
 PROMPTS: Final = ("tasks", "code", "copy")
 
 
