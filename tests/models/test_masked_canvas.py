@@ -149,6 +149,20 @@ def test_blocks_behind_the_last_wanted_one_wait(canvas_BL):
     assert passes.rows == [8, 8, 8], "prompt and block; then the row in front, the block that was settled, and the next"
 
 
+@pytest.mark.parametrize("then", [(0, 12), (5, 6), (4, 12), (0, 3)])
+def test_blocks_that_are_asked_about_together_are_read_as_one(canvas_BL, then):
+    """Also where they were read otherwise before."""
+    tiny, (first, last) = filler(True, True, 4), then
+    one_1L, before = canvas_BL[:1].fill_(tiny.canvas.mask), len(PROMPTS[0])
+    with torch.inference_mode():
+        state = tiny.canvas.start(right_pad([PROMPTS[0]]), one_1L)
+        for window_1L in (window(one_1L, 4, 8), window(one_1L, first, last)):
+            state, have = tiny.canvas.predict(state, one_1L, Fresh.whole(one_1L), window_1L)
+    ids = [*PROMPTS[0], *one_1L[0].tolist()]
+    want_TV = tiny.logits(ids, prompt=before, asked=(first, last - 1))
+    torch.testing.assert_close(have, want_TV[before + first - 1 : before + last - 1], **CLOSE)
+
+
 def test_nobody_says_the_mask(tiny, canvas_BL):
     assert bool((said(tiny.canvas, canvas_BL, [])[:, tiny.canvas.mask] == -torch.inf).all())
 
