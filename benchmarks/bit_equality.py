@@ -44,7 +44,7 @@ def cell(target: Loaded, draft: Loaded, heat: float, batch: int, chosen: argpars
     prompts = [prompt for source in SOURCES for prompt in read(source, chosen.limit)]
     trial = prepare(target, question, prompts, Sampling(temperature=heat), Opening())
     report = with_parts(trial, chosen.take).certify(0, lambda done, total, text: None)
-    return [{key: check[key] for key in KEPT} for check in report["checks"]]
+    return [{key: check[key] for key in KEPT} for check in report["checks"] if "identical" in check]
 
 
 def with_parts(trial: Trial, take: int | None) -> Trial:

@@ -27,7 +27,8 @@ from peers.table import PEERS, QUICK, rows
 from decant.apps.prompts import encode, read
 from decant.bench.study import begin, heading, options, save
 from decant.bench.timing import alternate, spread
-from decant.models.load import HOUSE, load
+from decant.models.folder import HOUSE
+from decant.models.load import load
 from decant.models.machine import bandwidth_gb_s
 
 PROMPT_TOKENS = 48

@@ -20,7 +20,7 @@ from pathlib import Path
 from peers.folder import write
 
 from decant.bench.study import begin, heading, options, save
-from decant.models.load import HOUSE
+from decant.models.folder import HOUSE
 
 CHILD = """
 import json, re, sys, threading, time

@@ -23,7 +23,8 @@ from decant.apps.prompts import encode, read
 from decant.bench.study import begin, heading, options, save, working_dtype
 from decant.bench.timing import alternate, ratios, spread
 from decant.decoders.workload import Workload
-from decant.models.load import DTYPES, HOUSE, load
+from decant.models.folder import HOUSE
+from decant.models.load import DTYPES, load
 from decant.models.widen import widen as enlarge
 from decant.samplers.greedy import greedy
 
