@@ -23,7 +23,7 @@ def refuse_strangers(recipe: Recipe, target: Loaded) -> None:
     if recipe.fills and target.masked is None:
         raise IncompatibleParts(
             f"{recipe.name} is for models that fill in masks, and {target.name} speaks from left to right; take "
-            f"a model of decant distill mdlm, or another method"
+            f"house:diffusion, or another method"
         )
     if target.masked is not None and not recipe.fills and recipe.name != "plain":
         raise IncompatibleParts(

@@ -66,7 +66,7 @@ def _words(target: Loaded) -> Vocabulary:
     if target.masked is None:
         raise IncompatibleParts(
             f"{target.name} speaks from left to right and cannot fill in gaps; take a model that fills in masks, such "
-            f"as LLaDA or what decant distill mdlm makes, or leave infill out"
+            f"as house:diffusion, or leave infill out"
         )
     if target.tokenizer is None:
         raise BadInput(f"{target.name} has no tokenizer files; put tokenizer.json beside the weights")

@@ -49,7 +49,7 @@ def lessons_of(asked: Asked, recipe: FillingRecipe, trainee: Trainee, told: Told
     if asked.texts == MIXTURE:
         if own:
             raise BadInput(f"a model cannot answer {MIXTURE}, which is text that nobody asked for; take house:tasks")
-        return _mixture(asked, trainee)
+        return _mixture(asked, trainee, _block(recipe, trainee))
     shelf = encoded(read(asked.texts, asked.limit, asked.seed), trainee.speller, trainee.ends)
     texts, beforehand = shelf.texts, ()
     if own:
@@ -64,14 +64,19 @@ def lessons_of(asked: Asked, recipe: FillingRecipe, trainee: Trainee, told: Told
     alone = len(texts) == 1
     learnt = [text for at, text in enumerate(texts) if at % HELD_OUT or alone]
     end = min(trainee.ends, default=None)
-    reads = Convention.of(trainee.network.config)
-    block = (reads and reads.block) or recipe.block or BLOCK
+    block = _block(recipe, trainee)
     taught, held_out = (
         Canvases(Dataset(some, asked.batch, asked.length, asked.seed), end, block)
         for some in (learnt, _teaching(texts[::HELD_OUT], asked.length) or learnt)
     )
     measured = -(-len(held_out.dataset.texts) // asked.batch)
     return Lessons(taught.batch, held_out.batch, measured, len(learnt), beforehand)
+
+
+def _block(recipe: FillingRecipe, trainee: Trainee) -> int:
+    """Places of a block: the model's own, else the recipe's."""
+    reads = Convention.of(trainee.network.config)
+    return (reads and reads.block) or recipe.block or BLOCK
 
 
 def _teaching(texts: list[Text], length: int) -> list[Text]:
@@ -93,7 +98,7 @@ def _own(asked: Asked, prompts: list[list[int]], told: Told) -> list[Text]:
     return first(join(), written)
 
 
-def _mixture(asked: Asked, trainee: Trainee) -> Lessons:
+def _mixture(asked: Asked, trainee: Trainee, block: int) -> Lessons:
     """The house's own stream, never the same text twice, for models of its tokenizer."""
     from tokenizers import Tokenizer
 
@@ -106,5 +111,7 @@ def _mixture(asked: Asked, trainee: Trainee) -> Lessons:
     words = Tokenizer.from_file(str(HOME / "target" / "tokenizer.json"))
     code = encode_code(words, [document.text for document in corpus.documents(held_out=False)])
     functions, room = corpus.functions(held_out=False), asked.batch * asked.length
-    learnt, held_out = (Answers(words, code, functions, room, asked.seed + apart) for apart in (1, FAR))
+    learnt, held_out = (
+        Answers(words, code, functions, block=block, room=room, seed=asked.seed + apart) for apart in (1, FAR)
+    )
     return Lessons(learnt.batch, held_out.batch, max(1, 64 // asked.batch), None)

@@ -1,6 +1,8 @@
-"""The small models that we trained ourselves and ship, so that everything runs offline: `house:target`, `house:draft`.
+"""The small models that we trained ourselves and ship, so that everything runs offline: `house:target`, `house:draft`
+and `house:diffusion`, which fills in masks.
 
-The folders hold Hugging Face models; `prompts` holds held-out questions for them. `build` makes all of it again.
+The folders hold Hugging Face models; `prompts` holds held-out questions for them. `build` and `diffusion` make all of
+it again.
 """
 
 from difflib import get_close_matches
@@ -10,7 +12,7 @@ from typing import Final
 from decant.errors import BadInput, UnknownMethod
 
 HOME: Final = Path(__file__).parent
-MODELS: Final = ("target", "draft")
+MODELS: Final = ("target", "draft", "diffusion")
 PROMPTS: Final = ("tasks", "code", "copy")
 
 

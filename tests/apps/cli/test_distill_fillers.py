@@ -1,15 +1,21 @@
 """`decant distill mdlm`, `dparallel` and `learn2pd`: from a causal model to one that fills in masks, and on."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from decant.apps import fillers
 from decant.apps.cli import app
+from decant.apps.lessons import lessons_of
+from decant.apps.teaching import Asked
+from decant.distill.diffusion.dparallel import DParallel
 from decant.models.load import load
+from decant.models.trainee import Trainee
 from tests.apps.cli.students import sums
 
 FEW = ["--steps", "3", "--batch", "4", "--length", "96"]
@@ -214,3 +220,15 @@ def test_adapters_are_taught_and_merged(decant, filler, tmp_path) -> None:
     assert moved
     assert not any("embed" in name or "norm" in name for name in moved)
     assert load(str(tmp_path / "out")).masked is not None
+
+
+def test_the_house_s_own_stream_is_laid_out_as_the_model_reads() -> None:
+    """Blocks of 16, in steps of at most batch x length places: block and room were taken for one another once."""
+    asked = Asked("dparallel", "", "house:mixture", Path("unused"), student="house:diffusion", batch=4, length=256)
+    lessons = lessons_of(asked, DParallel(), Trainee.open("house:diffusion", torch.device("cpu")), lambda *_: None)
+    for step in range(3):
+        ids_BT, weights_BT = lessons.taught(step)
+        assert ids_BT.numel() <= 4 * 256
+        tailed_B = ((weights_BT > 0) & (weights_BT < 1)).any(-1)
+        assert tailed_B.any()
+        assert not ((weights_BT[tailed_B] > 0).sum(-1) % 16).any()

@@ -35,8 +35,7 @@ def measure(asked: Asking, each: int | None, plot: Path | None, quiet: bool, jso
     target, draft = asked.opening.pair(asked.model, asked.question.draft, specs)
     if target.masked is None:
         raise BadInput(
-            f"the suite parallel is for models that fill in masks, and {target.name} is none; decant distill mdlm "
-            f"makes one"
+            f"the suite parallel is for models that fill in masks, and {target.name} is none; take house:diffusion"
         )
     chosen = choose(asked.sampling, target, {**target.defaults, "do_sample": False}, constraint=asked.constraint)
     suite = Suite(each=each or EACH, seed=asked.question.seed)
