@@ -52,6 +52,7 @@ def generate(
     method: options.Method = None,
     verifier: options.Verifier = None,
     policy: options.Policy = None,
+    plan: options.Plan = None,
     dtype: options.Dtype = "auto",
     weights: options.Weights = "auto",
     device: options.Device = "auto",
@@ -74,6 +75,8 @@ def generate(
         raise BadInput(f"{', '.join(refused)}: not with --infill, where the template is all there is; leave it out")
     if watch:
         check_watch(prompts is not None, quiet)
+    if plan is not None and (refused := options.given(ctx, "draft", "method", "verifier", "policy")):
+        raise BadInput(f"{', '.join(refused)}: --plan says how to decode; leave this out, or --plan")
     check_writable(json)
     check([] if method is None else [method], verifier, policy)
     sampling = flags.sampling(temperature)
@@ -94,8 +97,15 @@ def generate(
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, weights=weights)
     prefix_mb = PREFIX_MB if len(asked) > 1 else 0
     store = None if draft_store is None else DraftStore(draft_store, draft_store_mb)
+    target = model if plan is None else opening.target(model)
+    if plan is not None:
+        from decant.apps.planned import planned
+
+        said = planned(plan, target, opening, batch=min(batch, len(asked)), temperature=temperature)
+        method, draft, verifier, policy = said.method, said.draft, said.verifier, said.policy
+        note(f"the plan says {' '.join(said.options)}: {said.why}", quiet)
     session = open_session(
-        model, draft, sampling, opening,
+        target, draft, sampling, opening,
         method=method, verifier=verifier, policy=policy, prefix_mb=prefix_mb, store=store,
         constraint=constraint, guidance=guidance, logprobs=told,
     )  # fmt: skip

@@ -16,6 +16,9 @@ Draft = Annotated[
 Method = Annotated[str | None, typer.Option(help="How to decode: a name of `decant methods`, as name:knob=value.")]
 Methods = Annotated[str, typer.Option(help="Methods to compare, with commas between, each name:knob=value; or all.")]
 Verifier = Annotated[str | None, typer.Option(help="Who judges guesses (coupled: the same seed, the same text).")]
+Plan = Annotated[
+    Path | None, typer.Option(help="Folder that decant tune wrote: decode as its plan says, or refuse and say why.")
+]
 Policy = Annotated[str | None, typer.Option(help="How much to guess: fixed, additive, confidence; as name:knob=value.")]
 Prompts = Annotated[
     str | None, typer.Option(help="A JSONL or text file, - for standard input, or house:tasks|code|copy.")
@@ -79,6 +82,9 @@ Suite = Annotated[
 ]
 Plot = Annotated[Path | None, typer.Option(help="With --suite: draw the curves into this file (.png, .svg, .pdf).")]
 Drafts = Annotated[str | None, typer.Option(help="With --acceptance-bound: guesses at a position (1,2,4).")]
+Html = Annotated[
+    str | None, typer.Option("--html", help="Write a page to read to this file: it needs no network and no script.")
+]
 Json = Annotated[
     str | None, typer.Option("--json", help="Write the result to this file as JSON; - is standard output.")
 ]
