@@ -93,7 +93,7 @@ def test_all_options_of_a_race_are_named_even_those_given_their_default(decant):
 def test_every_option_belongs_to_a_race_or_to_costs_or_to_both():
     """An option that is added must find its place in `bench.RACE`, or be read by costs."""
     both = {"--repeat", "--dtype", "--weights", "--device", "--threads", "--revision", "--trust-remote-code", "--exact"}
-    both |= {"--widen", "--layers", "--quiet", "--json"}
+    both |= {"--widen", "--layers", "--html", "--quiet", "--json"}
     costs = {"--costs", "--contexts", "--batches"}
     params = [one for one in get_command(app).commands["bench"].params if one.opts[0].startswith("-")]
     assert {one.opts[0] for one in params if one.name not in bench.RACE} == both | costs

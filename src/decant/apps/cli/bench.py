@@ -12,7 +12,7 @@ from decant.apps.cli.bound import measure as bound
 from decant.apps.cli.choosing import FLAGS, Flags, choosing
 from decant.apps.cli.costs import asked_of, measure
 from decant.apps.cli.exits import INTERRUPTED, say, sentences
-from decant.apps.cli.output import check_writable, note, write_json
+from decant.apps.cli.output import check_writable, note, write_file, write_json
 from decant.apps.cli.parallel import Asking
 from decant.apps.cli.parallel import measure as measure_suite
 from decant.apps.cli.progress import progress
@@ -62,6 +62,7 @@ def bench(
     drafts: options.Drafts = None,
     suite: options.Suite = None,
     plot: options.Plot = None,
+    html: options.Html = None,
     quiet: options.Quiet = False,
     json: options.Json = None,
 ) -> None:
@@ -73,15 +74,18 @@ def bench(
     parallel: right answers over tokens a pass, of models that fill in masks; --limit is then the questions of a kind.
     """
     check_writable(json)
+    check_writable(html, "--html")
     loading = (dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers, weights)
     wanted = asked_of(costs, contexts, batches, repeat, options.given(ctx, *RACE))
     if wanted is not None:
         quieten(model, quiet)
         use_threads(threads)
-        measure(model, loading, wanted, quiet, json)
+        _page({"costs": measure(model, loading, wanted, quiet, json)}, html)
         return
     if plot is not None and suite is None:
         raise BadInput("--plot draws what --suite measures; give --suite parallel")
+    if html is not None and (suite is not None or acceptance_bound):
+        raise BadInput("--html is the page of a race, or of --costs; take --json here")
     guesses = drafts_asked(acceptance_bound, drafts, temperature)
     names = ["draft-model"] if guesses else listed(methods)
     check([] if names == "all" else names, verifier, policy)
@@ -115,15 +119,29 @@ def bench(
         if not report:
             raise
         _finish(report, json)
+        _page({"race": report}, html)
         say(f"interrupted; these are the results of {_finished(report)}{_goes_on(resume)}")
         raise typer.Exit(INTERRUPTED) from None
     _finish(report, json)
+    if html is not None:
+        from decant.apps.shown import race_page
+
+        _page(race_page(trial, report), html)
 
 
 def _finish(report: dict[str, Any], json: str | None) -> None:
     write_json(report, json)  # first: the reader of a pipe may go away
     if json != "-":
         show_race(report)
+
+
+def _page(facts: dict[str, Any], html: str | None) -> None:
+    """The page of these facts, if one is asked for."""
+    if html is None:
+        return
+    from decant.pages import report
+
+    write_file(report(facts), html, "--html")
 
 
 def _goes_on(resume: Path | None) -> str:

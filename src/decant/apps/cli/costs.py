@@ -41,8 +41,8 @@ def asked_of(costs: bool, contexts: str | None, batches: str | None, repeat: int
     return Asked(numbers("--contexts", contexts, CONTEXTS), numbers("--batches", batches, BATCHES), repeat)
 
 
-def measure(model: str, loading: tuple[Any, ...], asked: Asked, quiet: bool, json: str | None) -> None:
-    """Load, measure and report; what is finished outlives an interrupt. loading: the fields of `Opening`."""
+def measure(model: str, loading: tuple[Any, ...], asked: Asked, quiet: bool, json: str | None) -> dict[str, Any]:
+    """Load, measure and report; what is done outlives an interrupt. loading: the fields of `Opening`. The report."""
     from decant.apps.opening import Opening
     from decant.bench.costs import Grid, run
 
@@ -60,6 +60,7 @@ def measure(model: str, loading: tuple[Any, ...], asked: Asked, quiet: bool, jso
         say(f"interrupted; these are {done} of {count(of, 'curve')}")
         raise typer.Exit(INTERRUPTED) from None
     _finish(report, json)
+    return report
 
 
 def show_costs(report: Mapping[str, Any]) -> None:

@@ -39,15 +39,15 @@ def note(text: str, quiet: bool = False) -> None:
         write(text + "\n", error=True)
 
 
-def check_writable(path: str | None) -> None:
-    """Refuse a --json file that cannot be written, before the work. Raises BadInput."""
+def check_writable(path: str | None, option: str = "--json") -> None:
+    """Refuse a file that cannot be written, before the work. Raises BadInput."""
     if path is None or path == "-":
         return
     folder = Path(path).parent
     if Path(path).is_dir():
-        raise BadInput(f"--json {path} cannot be written: it is a folder")
+        raise BadInput(f"{option} {path} cannot be written: it is a folder")
     if not folder.is_dir():
-        raise BadInput(f"--json {path} cannot be written: there is no folder {folder}")
+        raise BadInput(f"{option} {path} cannot be written: there is no folder {folder}")
 
 
 def write_json(result: Mapping[str, Any], path: str | None) -> None:
@@ -58,10 +58,15 @@ def write_json(result: Mapping[str, Any], path: str | None) -> None:
     if path == "-":
         write(text)
         return
+    write_file(text, path, "--json")
+
+
+def write_file(text: str, path: str, option: str) -> None:
+    """Raises BadInput, in the name of the option that gave the path."""
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise BadInput(f"--json {path} cannot be written: {error.strerror}") from error
+        raise BadInput(f"{option} {path} cannot be written: {error.strerror}") from error
 
 
 def facts_table(facts: Mapping[str, str]) -> "Table":
