@@ -7,6 +7,7 @@ import torch
 
 from decant.errors import BadInput
 from decant.export.compressed import TEXTS, export, measure
+from decant.export.formats import Asked, run
 from decant.models.build import LlamaSpec, save_folder, untrained
 from decant.models.fast.int8 import multiplies
 from decant.models.load import load
@@ -60,4 +61,13 @@ def test_what_cannot_be_exported_is_refused(folder, tmp_path):
     export(str(folder), tmp_path / "once")
     with pytest.raises(BadInput, match="cannot be exported: it is int8 already"):
         export(str(tmp_path / "once"), tmp_path / "twice")
+    with pytest.raises(BadInput, match="cannot be exported: it is int8 already; give the original"):
+        run(Asked(str(tmp_path / "once"), tmp_path / "twice", ("transformers",)))
     assert not (tmp_path / "twice").exists()
+
+
+def test_the_run_of_all_formats_writes_the_same_folder(folder, tmp_path):
+    direct = export(str(folder), tmp_path / "direct")
+    (report,) = run(Asked(str(folder), tmp_path / "out", ("int8",)))
+    assert {name: report[name] for name in direct} == direct
+    assert {file["path"] for file in report["files"]} == {file.name for file in (tmp_path / "direct").iterdir()}

@@ -1,5 +1,1 @@
-"""Models in other engines' formats: `export.compressed.export`."""
-
-from decant.export.compressed import export
-
-__all__ = ["export"]
+"""Models, and what drafts for them, in other engines' formats: `export.formats.run`."""

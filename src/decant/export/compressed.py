@@ -4,7 +4,6 @@ Four bits have no such folder: what torch packs has a middle in bfloat16 for eve
 pack-quantized has a whole number, and the output matrix is in eight bits.
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.workload import Workload
 from decant.errors import BadInput
 from decant.export.card import Cost, text
+from decant.export.claim import claim, note, refuse_foreign, writing
 from decant.models import rounded
 from decant.models.fast.reading import why_not
 from decant.models.load import load, stored
@@ -24,7 +24,6 @@ from decant.models.loaded import Loaded
 from decant.samplers.chain import chain
 from decant.types import Taps
 
-NOTE: Final = "decant.json"
 TEXTS: Final = 8
 TOKENS: Final = 128
 
@@ -40,24 +39,21 @@ def export(
     if weights != "int8":
         raise BadInput(f"weights {weights!r} have no folder that other engines read; take int8")
     made = {"of": model, "revision": revision, "weights": weights}
-    _refuse_others(out, made)
+    refuse_foreign(out, made)
     network, tokenizer = stored(model, revision, trust_remote_code)
     reason = why_not(network) or ("it is int8 already" if rounded.holds(network) else None)
     if reason is not None:
         raise BadInput(f"{model} cannot be exported: {reason}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        _note(out, {"export": made})  # first, so that an interrupted export can be run again
+    claim(out, made)
+    with writing(out):
         rounded.write(network, out)
         if tokenizer is not None:
             tokenizer.save_pretrained(out)
-    except OSError as error:
-        raise BadInput(f"--out {out} cannot be written: {error.strerror or error}") from error
     del network
     original = load(model, exact="off", device="cpu", revision=revision, trust_remote_code=trust_remote_code)
     cost = measure(original, load(str(out), exact="off", device="cpu"))
     report = {"draft": original.draft, "export": made, "cost": asdict(cost)}
-    _note(out, {key: said for key, said in report.items() if said})
+    note(out, {key: said for key, said in report.items() if said})
     (out / "README.md").write_text(text(original, cost, out), "utf-8")
     return report
 
@@ -82,21 +78,3 @@ def measure(original: Loaded, other: Loaded) -> Cost:
 def _logp(loaded: Loaded, ids_1T: Tensor) -> Tensor:
     """Of every position but the last, float64."""
     return loaded.model.start(ids_1T, Taps(logits=True))[1].logits_BMV.double().log_softmax(-1)
-
-
-def _note(out: Path, fields: dict[str, Any]) -> None:
-    (out / NOTE).write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
-
-
-def _refuse_others(out: Path, made: dict[str, Any]) -> None:
-    """A folder that holds something else is left alone."""
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"--out {out} is a file; give a folder")
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    try:
-        earlier = json.loads((out / NOTE).read_text("utf-8")).get("export")
-    except (OSError, ValueError, AttributeError):
-        earlier = None
-    if earlier != made:
-        raise BadInput(f"--out {out} is not empty, and not an export of the same model; give a new folder")
