@@ -8,16 +8,20 @@ import typer
 
 import decant
 from decant.apps.cli.bench import bench
+from decant.apps.cli.chat import chat
 from decant.apps.cli.datastore import datastore
 from decant.apps.cli.demo import demo
 from decant.apps.cli.distill import distill
 from decant.apps.cli.env import env
+from decant.apps.cli.evaluate import evaluate
 from decant.apps.cli.exits import INTERRUPTED, say, silence
 from decant.apps.cli.export import export
 from decant.apps.cli.generate import generate
 from decant.apps.cli.methods import methods
 from decant.apps.cli.prove import prove
 from decant.apps.cli.samples import samples
+from decant.apps.cli.serve import serve
+from decant.apps.cli.tune import tune
 
 app = typer.Typer(
     name="decant", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
@@ -39,8 +43,9 @@ def root(
     """Distil a model you have, decode it faster, prove that nothing was lost."""
 
 
-for verb in (generate, samples, bench, prove, distill, datastore, export, demo, methods, env):
+for verb in (generate, chat, samples, bench, prove, tune, distill, serve, datastore, export, demo, methods, env):
     app.command()(verb)
+app.command("eval")(evaluate)
 
 
 def main() -> int:
