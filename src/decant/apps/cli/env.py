@@ -12,8 +12,15 @@ from decant.apps.cli.start import quieten, use_threads
 
 PACKAGES: Final = ("tokenizers", "safetensors", "numpy", "typer", "rich")
 EXTRAS: Final = {
-    "dev": ("pytest", "ruff", "basedpyright", "import-linter", "scipy", "llguidance", "jsonschema", "matplotlib"),
+    "dev": (
+        *("pytest", "ruff", "basedpyright", "import-linter", "scipy", "llguidance", "jsonschema", "matplotlib"),
+        *("fastapi", "uvicorn", "prometheus-client", "httpx", "openai", "schemathesis", "gguf"),
+        *("lm-eval", "pytablewriter"),
+    ),
     "plot": ("matplotlib",),
+    "serve": ("fastapi", "uvicorn", "prometheus-client"),
+    "gguf": ("gguf",),
+    "eval": ("lm-eval", "pytablewriter"),
     "grammar": ("llguidance",),
     "ray": ("ray",),
     "lora": ("peft",),
