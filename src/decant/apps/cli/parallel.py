@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 from decant.apps.cli.output import facts_table, note, show, write, write_json
 from decant.apps.cli.progress import progress
 from decant.apps.cli.reports import subject
 from decant.errors import BadInput, MissingExtra
+
+MARKERS: Final = "osD^"  # ten colours come again with another mark
 
 
 @final
@@ -89,15 +91,16 @@ def show_points(report: Mapping[str, Any]) -> None:
 def draw(report: Mapping[str, Any], file: Path) -> None:
     """Percent right over tokens a pass, a line a method; the file's ending says which format."""
     plots = _plotting()
-    figure, axes = plots.subplots(figsize=(7, 4.5), layout="constrained")
-    for curve in report["curves"]:
+    figure, axes = plots.subplots(figsize=(9, 4.5), layout="constrained")
+    for at, curve in enumerate(sorted(report["curves"], key=lambda curve: -curve["aup"])):
         points = sorted((p["tokens_a_pass"], p["score"]) for p in report["points"] if p["family"] == curve["family"])
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=f"{curve['family']} ({curve['aup']:.0f})")
+        look = {"color": f"C{at % 10}", "marker": MARKERS[at // 10 % len(MARKERS)], "markersize": 5}
+        axes.plot(*zip(*points, strict=True), **look, label=f"{curve['family']} ({curve['aup']:.0f})")
     axes.set_xlabel("tokens of answers a pass")
     axes.set_ylabel("right, %")
     axes.set_ylim(0, 100)
     axes.set_title(f"ParallelBench's tasks, {report['model']['name']} (AUP)", fontsize=10)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right center", fontsize=8)
     figure.savefig(file)
     plots.close(figure)
 
