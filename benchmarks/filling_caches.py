@@ -85,7 +85,7 @@ def main() -> None:
     print(heading(facts))
     target = load(chosen.model)
     assert target.masked is not None, "a model that fills in masks"
-    pool = [one for task in ("edits", "records") if task in tasks.GENERATORS for one in held_out(task, 60)]
+    pool = [one for task in ("edit", "records") for one in held_out(task, 60)]
     long = sorted(pool, key=lambda one: -len(one.answer))
     fit = [one for one in long if len(target.encode(one.answer + END)) <= chosen.length][: chosen.questions]
     prompts = [chat_prompt([{"role": "user", "content": one.prompt}], one.task) for one in fit]

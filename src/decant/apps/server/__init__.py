@@ -1,0 +1,1 @@
+"""`decant serve`: the OpenAI API over a target with a method in place; needs the extra [serve]."""

@@ -1,0 +1,99 @@
+"""Who may ask, and how much."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from decant.apps.server import routes
+from decant.apps.server.keys import Keys, loopback
+from decant.apps.server.place import Place
+from decant.errors import BadInput
+from tests.apps.server.conftest import MODEL
+
+BODY = {"model": MODEL, "prompt": "Take 1", "max_tokens": 1}
+
+
+@pytest.fixture(scope="module")
+def guarded(serving, tmp_path_factory):
+    file = tmp_path_factory.mktemp("keys") / "keys"
+    file.write_text("# those who may ask\nfirst-key\n\n  second-key \n")
+    place = Place("0.0.0.0", keys=Keys.read(file), most=2000)
+    return TestClient(serving(place=place).app, base_url="http://example.org")
+
+
+@pytest.mark.parametrize("key", ["Bearer first-key", "bearer second-key"])
+def test_each_key_opens(guarded, key):
+    assert guarded.post("/v1/completions", json=BODY, headers={"authorization": key}).status_code == 200
+    assert guarded.get("/metrics", headers={"authorization": key}).status_code == 200
+
+
+@pytest.mark.parametrize("key", [None, "first-key", "Basic first-key", "Bearer", "Bearer first", "Bearer # those who"])
+def test_nothing_else_does(guarded, key):
+    headers = {} if key is None else {"authorization": key}
+    for reply in (
+        guarded.post("/v1/completions", json=BODY, headers=headers),
+        guarded.get("/v1/models", headers=headers),
+        guarded.get("/metrics", headers=headers),
+    ):
+        assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert reply.headers["www-authenticate"] == "Bearer"
+    assert guarded.get("/health", headers=headers).status_code == 200
+
+
+def test_without_keys_any_key_passes(client):
+    assert client.get("/v1/models", headers={"authorization": "Bearer whatever"}).status_code == 200
+
+
+def test_without_keys_only_this_machine_may_ask():
+    for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
+        assert loopback(host)
+        Place(host)
+    for host in ("0.0.0.0", "::", "192.168.1.2", "example.org"):
+        with pytest.raises(BadInput, match=f"--host {host} is reached from other machines.*--api-keys FILE"):
+            Place(host)
+        Place(host, keys=Keys((b"digest",)))
+
+
+def test_a_page_whose_name_leads_here_is_kept_out(service):
+    strange = TestClient(service.app, base_url="http://evil.example:8000")
+    reply = strange.get("/v1/models")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_host")
+    for name in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+        assert TestClient(service.app, base_url=f"http://{name}").get("/v1/models").status_code == 200
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_that_is_too_large(guarded, declared):
+    content = b'{"model": "' + b"x" * 3000 + b'"}'
+    body = content if declared else iter([content[:1000], content[1000:]])
+    headers = {"authorization": "Bearer first-key", "content-type": "application/json"}
+    reply = guarded.post("/v1/completions", content=body, headers=headers)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (413, "request_too_large")
+    assert "2,000 bytes" in reply.json()["error"]["message"]
+
+
+def test_keys_come_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("DECANT_API_KEYS", "one, two")
+    keys = Keys.read(None)
+    assert keys.pass_("Bearer one")
+    assert keys.pass_("Bearer two")
+    assert not keys.pass_("Bearer one, two")
+    assert "one" not in repr(keys)
+    monkeypatch.setenv("DECANT_API_KEYS", " ,")
+    with pytest.raises(BadInput, match="DECANT_API_KEYS holds no key"):
+        Keys.read(None)
+    (tmp_path / "empty").write_text("# nobody\n")
+    with pytest.raises(BadInput, match="holds no key; write one a line"):
+        Keys.read(tmp_path / "empty")
+    with pytest.raises(BadInput, match="cannot be read: No such file"):
+        Keys.read(tmp_path / "none")
+    monkeypatch.delenv("DECANT_API_KEYS")
+    assert Keys.read(None) == Keys()
+
+
+def test_a_playground_is_served_where_there_is_one(serving, monkeypatch, tmp_path):
+    (tmp_path / "index.html").write_text("<title>here</title>")
+    monkeypatch.setattr(routes, "PLAYGROUND", tmp_path)
+    client = TestClient(serving().app, base_url="http://127.0.0.1")
+    assert client.get("/").text == "<title>here</title>"
+    assert client.get("/v1/models").json()["object"] == "list"
+    assert client.get("/nothing").json()["error"]["code"] == "not_found"
