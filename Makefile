@@ -47,3 +47,4 @@ peers: setup
 docs: setup
 	$(BIN)/python docs/methods.py > docs/methods.md
 	$(BIN)/python docs/matrix.py > docs/matrix.md
+	$(BIN)/python docs/scale.py > docs/scale.md

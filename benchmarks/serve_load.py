@@ -61,15 +61,15 @@ def server(chosen: argparse.Namespace, widen: str | None):
     words = f"--draft {DRAFT} --port 0 --dtype {chosen.dtype} --batch {chosen.batch} --queue {chosen.clients // 2}"
     more = {"widen": widen, "threads": chosen.threads, "grace": 5}
     words += " --quiet" + "".join(f" --{name} {value}" for name, value in more.items() if value)
-    process = subprocess.Popen([sys.executable, "-m", "decant", "serve", MODEL, *words.split(), "--json", str(where)])
+    served = subprocess.Popen([sys.executable, "-m", "decant", "serve", MODEL, *words.split(), "--json", str(where)])
     try:
         while not (where.exists() and where.read_text().endswith("}\n")):
-            assert process.poll() is None, "decant serve ended"
+            assert served.poll() is None, "decant serve ended"
             time.sleep(0.2)
-        yield process, json.loads(where.read_text())["url"]
+        yield served, json.loads(where.read_text())["url"]
     finally:
-        process.terminate()
-        process.wait(60)
+        served.terminate()
+        served.wait(60)
 
 
 async def client(number: int, url: str, chosen: argparse.Namespace, told: dict[str, Any], end: float) -> None:
@@ -96,14 +96,14 @@ async def client(number: int, url: str, chosen: argparse.Namespace, told: dict[s
                 told["errors"].append(repr(error)[:200])
 
 
-async def load(process: Any, url: str, chosen: argparse.Namespace) -> dict[str, Any]:
+async def load(served: Any, url: str, chosen: argparse.Namespace) -> dict[str, Any]:
     told: dict[str, Any] = {"statuses": Counter(), "errors": [], "ttft": []}
     begun, seconds, memory, before, at = time.monotonic(), 60 * chosen.minutes, [], 0.0, 0.0
     clients = asyncio.gather(*(client(at, url, chosen, told, begun + seconds) for at in range(chosen.clients)))
     async with httpx.AsyncClient(timeout=60) as http:
         while time.monotonic() < begun + seconds:
             await asyncio.sleep(min(1.0, seconds / 20))
-            memory.append((time.monotonic() - begun, resident(process.pid)))
+            memory.append((time.monotonic() - begun, resident(served.pid)))
             if not at and memory[-1][0] > seconds / 5:
                 before, at = await tokens(http, url), time.monotonic()
         rate = (await tokens(http, url) - before) / (time.monotonic() - at)
@@ -148,8 +148,8 @@ if __name__ == "__main__":
     chosen.prompts = encode(read("house:tasks", 32), session.target)
     with torch.inference_mode():
         first = alone(session, chosen)
-    with server(chosen, widen) as (process, url):
-        found = asyncio.run(load(process, url, chosen))
+    with server(chosen, widen) as (served, url):
+        found = asyncio.run(load(served, url, chosen))
     with torch.inference_mode():
         own = statistics.mean([first, alone(session, chosen)])
     found |= {"engine_tokens_per_second": own, "over_engine": found["tokens_per_second"] / own}

@@ -10,7 +10,7 @@ from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, facts_table, show, write_json
 from decant.apps.cli.start import quieten, use_threads
 
-PACKAGES: Final = ("tokenizers", "safetensors", "numpy", "typer", "rich")
+PACKAGES: Final = ("tokenizers", "safetensors", "numpy", "typer", "rich", "jinja2", "markupsafe")
 EXTRAS: Final = {
     "dev": (
         *("pytest", "ruff", "basedpyright", "import-linter", "scipy", "llguidance", "jsonschema", "matplotlib"),

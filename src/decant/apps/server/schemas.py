@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Open(BaseModel):
@@ -113,7 +113,7 @@ class Models(Open):
     """All there are."""
 
     object: Literal["list"]
-    data: list[Model]
+    models: list[Model] = Field(alias="data")
 
 
 class Health(Open):
