@@ -13,6 +13,7 @@ from decant.apps.guidance import Guidance, led
 from decant.apps.knobs import split
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, encode
+from decant.apps.proofs import extras, unasked
 from decant.apps.sampling import Sampling
 from decant.bench import run as race
 from decant.bench.keeping import Kept
@@ -57,6 +58,7 @@ class Trial:
 
     chosen:  what is done to logits, plain decoding's too.
     skipped: (name, reason) of the methods that cannot run here.
+    description: what the text must be, where that was described.
     """
 
     question: Question
@@ -66,6 +68,7 @@ class Trial:
     methods: list[Method]
     skipped: list[tuple[str, str]]
     workload: Workload
+    description: Description | None = None
 
     @property
     def sampling(self) -> Sampling:
@@ -88,6 +91,11 @@ class Trial:
             if rows is not None and rows.holds(self.workload.batch):
                 return exact
         return self.target
+
+    @property
+    def plain(self) -> Method:
+        """Plain decoding in the mode that was loaded."""
+        return self._plain(self.target)
 
     @property
     def exact_plain(self) -> Method:
@@ -144,18 +152,25 @@ class Trial:
         )
 
     def certify(
-        self, samples: int, progress: Progress, partial: Callable[[dict[str, Any]], None] = lambda report: None
+        self,
+        samples: int,
+        progress: Progress,
+        partial: Callable[[dict[str, Any]], None] = lambda report: None,
+        checks: Sequence[str] = ("methods",),
     ) -> dict[str, Any]:
         """The certificate of `prove`; plain decoding is compared in the mode that was loaded. Of "all" methods those
-        that promise nothing are left out, and said to be."""
+        that promise nothing are left out, and said to be. checks: of `proofs.CHECKS`."""
         everything = self.question.methods == "all"
         lossy = [(one.name, LOSSY) for one in self.methods if everything and one.promise is None]
+        methods = [method for method in self.methods if method.name not in dict(lossy)]
         return prove(
             self.target,
-            self._plain(self.target),
-            [method for method in self.methods if method.name not in dict(lossy)],
+            self.plain,
+            methods if "methods" in checks else [],
             self.workload,
             samples=samples,
+            extras=extras(self, methods, checks, samples),
+            unasked=unasked(checks, methods),
             skipped=[*self.skipped, *lossy],
             settings=self.settings(),
             machine=machine(),
@@ -206,4 +221,5 @@ def prepare(
     )  # fmt: skip
     device = target.model.network.device
     workload = Workload(ids, question.max_tokens, question.batch, question.seed, target.ends, device)
-    return Trial(question, target, draft, chosen, methods, skipped, workload)
+    described = constraint if isinstance(constraint, Description) else None
+    return Trial(question, target, draft, chosen, methods, skipped, workload, described)

@@ -39,7 +39,8 @@ class Server:
     """url: as OpenAI's clients want it, with /v1. key: sent as a bearer token. timeout: seconds of a try.
 
     tries: of a question. patience: seconds before the second one, doubled each time, at most 60; a server that says
-    Retry-After is believed. per_second: questions at most, tries included; None: no bound.
+    Retry-After is believed. per_second: questions at most, tries included; None: no bound. who, again: what errors call
+    it, and what they say is done once it answers.
     """
 
     url: str
@@ -48,6 +49,8 @@ class Server:
     tries: int = 6
     patience: float = 1.0
     per_second: float | None = None
+    who: str = "teacher"
+    again: str = "then repeat the command: it goes on from its last checkpoint"
     _clock: _Clock = field(default_factory=_Clock, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -59,11 +62,12 @@ class Server:
                 f"{self.timeout}, {self.per_second} and {self.patience}"
             )
 
-    def ask(self, path: str, question: dict[str, Any], what: str) -> dict[str, Any]:
-        """The answer to a question about `what`. Raises BadInput for a refusal, and where no try is left."""
+    def ask(self, path: str, question: dict[str, Any] | None, what: str) -> dict[str, Any]:
+        """The answer to a question about `what`; None asks nothing (GET). Raises BadInput for a refusal, and where no
+        try is left."""
         request = urllib.request.Request(
             f"{self.url.rstrip('/')}/{path}",
-            data=json.dumps(question).encode(),
+            data=None if question is None else json.dumps(question).encode(),
             headers={"Content-Type": "application/json"}
             | ({"Authorization": f"Bearer {self.key}"} if self.key else {}),
         )
@@ -78,8 +82,8 @@ class Server:
             time.sleep(min(wait if told is None else told, LONGEST))
             wait *= 2
         raise BadInput(
-            f"the teacher at {self.url} gave no answer for {what} in {self.tries} tries ({failure}); start it again, "
-            f"then repeat the command: it goes on from its last checkpoint"
+            f"the {self.who} at {self.url} gave no answer for {what} in {self.tries} tries ({failure}); start it "
+            f"again, {self.again}"
         )
 
     def _try(self, request: urllib.request.Request, what: str) -> tuple[dict[str, Any] | None, str, float | None]:
@@ -94,7 +98,7 @@ class Server:
                 failure = f"{error.code} {error.reason}: {said}" if said else f"{error.code} {error.reason}"
                 if error.code not in PASSING:
                     raise BadInput(
-                        f"the teacher at {self.url} refuses {what}: {failure}; mend the address, the key or the "
+                        f"the {self.who} at {self.url} refuses {what}: {failure}; mend the address, the key or the "
                         f"model's name, or ask for fewer log-probabilities"
                     ) from error
                 return None, failure, _seconds(error.headers.get("Retry-After"))

@@ -7,7 +7,7 @@ Source: Pearson 1900, doi:10.1080/14786440009463897.
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from typing import Any, Final, final
 
@@ -19,7 +19,7 @@ from decant.decoders.speculative import Speculative
 from decant.decoders.workload import Workload
 from decant.noise import sample_seed
 from decant.protocols import AnyDecoder
-from decant.prove.faults import Always, ResidualFromTarget, with_verifier
+from decant.prove.faults import Always, Leaning, ResidualFromTarget, with_verifier
 from decant.prove.law import Law, draw_pairs, law_after
 from decant.testing.chi_square import chi_square, p_value, power
 
@@ -27,12 +27,14 @@ DOUBT: Final = 1e-3
 """Chance that a right method is refused, over all prompts of the check together."""
 
 FAULT: Final = "a verifier that draws the token behind a refusal from p instead of max(p - q, 0)"
+LEANING: Final = "plain decoding that adds half a nat to the likeliest token"
 CANDIDATES: Final = 4  # prompts that are looked at, each whole and cut in half
 TESTED: Final = 4  # of these: where the fault shows best in a pilot
 PILOT: Final = 256  # continuations of each candidate
 IMPOSSIBLE: Final = 1e12  # the statistic where something was said that cannot be: JSON knows no infinity
 VISIBLE: Final = 0.99  # power below which the method's own drafter hides the fault too well
 
+Fallible = Speculative[Any, Any, Any] | Autoregressive[Any]
 Watch = Callable[[str, int], None]
 """Called after each batch of continuations with what was drawn, and how many tokens."""
 
@@ -104,12 +106,14 @@ def check(plain: Autoregressive[Any], method: Method, workload: Workload, sample
         why = f"every continuation is certain here, or too rare to be counted in {samples} samples"
         return _entry(method, holds=True, note=f"nothing to test: {why}")
     decoder, visible = method.decoder, False
-    if isinstance(decoder, Speculative):
+    if isinstance(decoder, Speculative | Autoregressive):
         sites, visible = _pilot(decoder, sites, draws)
     sites = sites[:TESTED]
     doubt = DOUBT / len(sites)
     trials = [draws.trial(decoder, site, samples, 1, method.name) for site in sites]
     faults, whose = [], None
+    if isinstance(decoder, Autoregressive):
+        faults = [draws.trial(faulty(decoder), site, samples, 2, "planted fault") for site in sites]
     if isinstance(decoder, Speculative):
         faults, whose = _planted(decoder, sites, samples, doubt, draws, visible)
     worst = min(trials, key=lambda trial: trial.p_value)
@@ -126,7 +130,7 @@ def check(plain: Autoregressive[Any], method: Method, workload: Workload, sample
         samples=samples,
         doubt=DOUBT,
         planted_fault={
-            "what": FAULT,
+            "what": LEANING if isinstance(decoder, Autoregressive) else FAULT,
             "drafter": whose,
             "total_variation": max((fault.variation for fault in faults), default=None),
         },
@@ -165,12 +169,12 @@ def _sites(plain: Autoregressive[Any], workload: Workload, samples: int) -> list
     return [site for site in sites if site.law.bins > 1]
 
 
-def _pilot(decoder: Speculative[Any, Any, Any], sites: list[Site], draws: Draws) -> tuple[list[Site], bool]:
+def _pilot(decoder: Fallible, sites: list[Site], draws: Draws) -> tuple[list[Site], bool]:
     """The sites, those where the fault shows best first; and whether it shows at all with the method's own drafter.
 
     The pilot's draws are thrown away, so the choice does not bias what is measured later.
     """
-    found = [draws.trial(_faulty(decoder), site, PILOT, 0, "pilot of the planted fault") for site in sites]
+    found = [draws.trial(faulty(decoder), site, PILOT, 0, "pilot of the planted fault") for site in sites]
     chance = p_value(sum(trial.statistic for trial in found), sum(trial.freedom for trial in found))
     if chance < DOUBT:
         order = sorted(range(len(sites)), key=lambda at: -found[at].effect)
@@ -187,20 +191,23 @@ def _planted(
     certain guess x takes its place: the fault moves p(x) (1 - p(x)) of the mass.
     """
     if visible:
-        faults = [draws.trial(_faulty(decoder), site, samples, 2, "planted fault") for site in sites]
+        faults = [draws.trial(faulty(decoder), site, samples, 2, "planted fault") for site in sites]
         if _power(faults, samples, doubt) >= VISIBLE:
             return faults, "the method's own"
     kinds = decoder.verifier.accepts
     kind = "fixed" if "fixed" in kinds else min(kinds)
     guesses = [Always(int((site.law.first_V - 0.5).abs().argmin()), kind, len(site.law.first_V)) for site in sites]
     faults = [
-        draws.trial(_faulty(decoder, guess), site, samples, 2, "planted fault, with a fixed guess")
+        draws.trial(faulty(decoder, guess), site, samples, 2, "planted fault, with a fixed guess")
         for site, guess in zip(sites, guesses, strict=True)
     ]
     return faults, "one fixed guess, since the method's own hides the fault"
 
 
-def _faulty(decoder: Speculative[Any, Any, Any], guess: Always | None = None) -> AnyDecoder:
+def faulty(decoder: Fallible, guess: Always | None = None) -> AnyDecoder:
+    """The same with FAULT, and with another drafter where one is given; plain decoding with LEANING."""
+    if isinstance(decoder, Autoregressive):
+        return replace(decoder, warp=Leaning(decoder.warp))
     return with_verifier(decoder, ResidualFromTarget(decoder.verifier), guess)
 
 

@@ -10,7 +10,7 @@ from decant.decoders.speculative import Speculative
 from decant.noise import Noise
 from decant.numerics import chain_parents
 from decant.protocols import AnyDecoder, Verifier, Warp
-from decant.types import PAD, Draft, DraftShape, Scores, Siblings, Taps, Verdict
+from decant.types import PAD, Draft, DraftShape, Scores, Siblings, Step, Taps, Verdict, select_rows
 
 
 @runtime_checkable
@@ -164,6 +164,57 @@ class Always:
 
     def observe(self, state: None, draft: Draft, verdict: Verdict, scores: Scores) -> None:
         """Nothing to remember."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Crossed:
+    """A decoder that gives each request the next one's state, once, as soon as two are in a batch."""
+
+    inner: AnyDecoder
+    tally: Tally = field(default_factory=Tally)
+
+    def start(self, prompt_BT: Tensor, noise: Noise) -> Any:
+        """As `inner`."""
+        return self.inner.start(prompt_BT, noise)
+
+    def step(self, state: Any) -> tuple[Any, Step]:
+        """As `inner`, once on mixed up states; of a decoder whose state holds no `noise`, never."""
+        seed_B = state.noise.seed_B if hasattr(state, "noise") else torch.empty(0)
+        if len(seed_B) > 1 and not self.tally.count:
+            self.tally.count += 1
+            state = select_rows(state, torch.arange(len(seed_B), device=seed_B.device).roll(1))
+        return self.inner.step(state)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class OneTooFew:
+    """A warp that forbids the least likely token that `inner` leaves, wherever it leaves several."""
+
+    inner: Warp
+
+    def __call__(self, logits_XV: Tensor) -> Tensor:
+        """Its logits, with one more at -inf; of tokens that tie for the last place all go."""
+        warped_XV = self.inner(logits_XV)
+        least_X1 = warped_XV.masked_fill(warped_XV == -torch.inf, torch.inf).amin(-1, keepdim=True)
+        return warped_XV.masked_fill(
+            (warped_XV == least_X1) & (warped_XV < warped_XV.amax(-1, keepdim=True)), -torch.inf
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Leaning:
+    """A warp that adds half a nat to the likeliest token: it is drawn too often, in a flat law and in a steep one."""
+
+    inner: Warp
+
+    def __call__(self, logits_XV: Tensor) -> Tensor:
+        """Its logits, the first of the largest higher."""
+        warped_XV = self.inner(logits_XV)
+        best_X1 = warped_XV.argmax(-1, keepdim=True)
+        return warped_XV.scatter_add(-1, best_X1, torch.full_like(best_X1, 1, dtype=warped_XV.dtype) / 2)
 
 
 def with_verifier(

@@ -12,11 +12,13 @@ Spell = Callable[[list[int]], str]
 
 def show_certificate(report: Mapping[str, Any], spell: Spell) -> None:
     """The whole certificate, header included."""
-    show(facts_table(header(report)))
+    show(facts_table(_engines(report) if "engine" in report["model"] else header(report)))
     write("\n")
     show_checks(report, spell)
     write("\nnot covered\n")
     write("".join(f"  - {sentence}\n" for sentence in report["not_covered"]))
+    if (again := report.get("repeats")) is not None:
+        write(f"\n{_again(again)}\n")
     write(f"\n{verdict(report)}\n")
 
 
@@ -46,18 +48,43 @@ def _evidence(check: Mapping[str, Any], spell: Spell) -> list[str]:
         if check["near_ties"] or check["unexplained"]:
             lines.append(f"the others: {count(check['near_ties'], 'near-tie')}, {check['unexplained']} unexplained")
     elif check["p_value"] is not None:
+        each = f" with {check['samples']:,} continuations each" if "samples" in check else ""
         lines.append(
-            f"chi-square {check['statistic']:.1f}, p = {check['p_value']:.3g} over {count(check['prompts'], 'prompt')} "
-            f"with {check['samples']:,} continuations each; refused below p = {check['doubt']:g}"
+            f"{check.get('test', 'chi-square')} {check['statistic']:.1f}, p = {check['p_value']:.3g} over "
+            f"{count(check['prompts'], 'prompt')}{each}; refused below p = {check['doubt']:g}"
         )
-    else:
+    elif "company" not in check and "texts" not in check:
         lines.append(str(check.get("note", "nothing was tested")))
+    lines += _company(check) + _texts(check) + _disagreement(check)
+    if check["p_value"] is not None and "note" in check:
+        lines.append(check["note"])
     if check["power"] is not None:
-        lines.append(f"power {check['power']:.3f}: the chance that a fault like the planted one is caught")
+        effect = check.get("effect", "a fault like the planted one")
+        lines.append(f"power {check['power']:.3f}: the chance that {effect} is caught")
+    if check.get("smallest_share_caught") is not None:
+        share = check["smallest_share_caught"]
+        lines.append(f"power 0.9 where at least {share:.0%} of continuations suffer the planted fault")
     lines += _fault(check)
     if check["first_divergence"] is not None:
         lines.append(_divergence(check["first_divergence"], spell))
     return lines
+
+
+def _company(check: Mapping[str, Any]) -> list[str]:
+    return [f"{way}: {found['differ']} of {found['of']} differ" for way, found in check.get("company", {}).items()]
+
+
+def _texts(check: Mapping[str, Any]) -> list[str]:
+    if "texts" not in check:
+        return []
+    texts = check["texts"]
+    said = f"{texts['whole']} texts obey, {texts['open']} were cut and could, {texts['wrong']} do not"
+    return [f"{said} ({check['constraint']})" if "constraint" in check else said]
+
+
+def _disagreement(check: Mapping[str, Any]) -> list[str]:
+    shares = check.get("disagreement", {})
+    return [", ".join(f"{who} disagree {share:.1%}" for who, share in shares.items())] if shares else []
 
 
 def _fault(check: Mapping[str, Any]) -> list[str]:
@@ -65,11 +92,13 @@ def _fault(check: Mapping[str, Any]) -> list[str]:
     if not fault:
         return []
     caught = {True: "caught", False: "NOT caught", None: "could not show itself"}[check["planted_fault_caught"]]
-    whose = f" (drafter: {fault['drafter']})" if "drafter" in fault else ""
+    whose = f" (drafter: {fault['drafter']})" if fault.get("drafter") else ""
     return [f"planted fault {caught}: {fault['what']}{whose}"]
 
 
 def _divergence(parting: Mapping[str, Any], spell: Spell) -> str:
+    if parting.get("unit") == "characters":
+        return _text_divergence(parting)
     plain, other = (_token(parting[whose], spell) for whose in ("plain", "method"))
     margin = "" if parting["margin"] is None else f", by a margin of {parting['margin']:.2g}"
     cause = (
@@ -85,3 +114,34 @@ def _divergence(parting: Mapping[str, Any], spell: Spell) -> str:
 
 def _token(token: int | None, spell: Spell) -> str:
     return "nothing more" if token is None else f"{spell([token])!r} (id {token})"
+
+
+def _text_divergence(parting: Mapping[str, Any]) -> str:
+    margin = "" if parting["margin"] is None else f", by a margin of {parting['margin']:.2g} nats"
+    near = f"counted as a near-tie up to {parting['tolerance']:.2g}"
+    told = f"unexplained: {near}" if parting["margin"] is not None else "unexplained: the twin does not say how near"
+    return (
+        f"first difference: prompt {parting['prompt'] + 1}, character {parting['position'] + 1}: the twin goes on "
+        f"{parting['plain']!r}{margin}, the engine {parting['method']!r}; "
+        f"{near if parting['cause'] == 'near-tie' else told}"
+    )
+
+
+def _engines(report: Mapping[str, Any]) -> dict[str, str]:
+    model, settings = report["model"], report["settings"]
+    return {
+        "engine": f"{model['name']} at {model['engine']} ({model['endpoint']})",
+        "twin": f"{model['twin_model']} at {model['twin']}",
+        "work": f"{settings['prompts']} prompts of {settings['source']}, greedy texts of up to "
+        f"{settings['max_tokens']} tokens; {settings['samples']} continuations of {settings['length']} tokens behind "
+        f"each of a few",
+    }
+
+
+def _again(again: Mapping[str, Any]) -> str:
+    where = "on the same kind of machine" if again["same_machine"] else "on another kind of machine"
+    if again["same"]:
+        return f"Repeated {again['file']} {where}: the same verdict."
+    told = {True: "held", False: "failed", None: "was not made"}
+    differ = [f"{one['name']} {told[one['then']]} then and {told[one['now']]} now" for one in again["differ"]]
+    return f"Repeated {again['file']} {where}: NOT the same verdict: {'; '.join(differ)}."
