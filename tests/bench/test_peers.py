@@ -73,14 +73,3 @@ def test_a_token_reads_every_weight_once_and_the_cache() -> None:
     config = json.loads((HOUSE / "target" / "config.json").read_text())
     cached = 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
     assert judge.bytes_read(10) == 2 * (judge.parameters + 10 * cached)
-
-
-def test_a_gguf_turns_neighbouring_rows() -> None:
-    pytest.importorskip("gguf")
-    from benchmarks.peers.gguf_file import _interleaved
-
-    config = {"num_attention_heads": 2, "num_key_value_heads": 1}
-    weight_81 = torch.arange(8.0)[:, None]
-    assert _interleaved("q_proj.weight", weight_81, config).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
-    assert _interleaved("k_proj.weight", weight_81, config).flatten().tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
-    assert _interleaved("v_proj.weight", weight_81, config) is weight_81
