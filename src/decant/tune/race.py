@@ -186,7 +186,10 @@ def race(contenders: Sequence[Contender], measure: Measure, rules: Rules) -> Out
     _confirm(track, chosen)
     found = track.gap(chosen, since=begin)
     if not found.low > 0:
-        return _outcome(track, PLAIN, None, (chosen,), f"{chosen} was not faster than plain decoding beyond the noise")
+        turns = track.turn - begin
+        more = "" if turns >= rules.longest else "; a larger budget would tell more"
+        why = f"{chosen} was not faster than plain decoding beyond the noise of {turns} turns{more}"
+        return _outcome(track, PLAIN, None, (chosen,), why)
     leader = ranked[0]
     why = f"{chosen} was ahead" if chosen == leader else f"{chosen} is simpler than {leader}, which is no faster"
     if tied:
