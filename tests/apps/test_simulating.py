@@ -190,14 +190,18 @@ def test_acceptance_of_a_folder_that_tune_wrote(tmp_path):
         "plain": plain,
         "draft-model": look,
         "sequoia": look,
-        "draft-model --policy cost-aware": look,
+        "draft-model:depth=3 --draft house:draft": look,
+        "draft-model --draft house:draft --policy cost-aware": look,
         "ead": plain,
     }
     (tmp_path / "progress.json").write_text(json.dumps({"question": {}, "kept": {"probes": {"0": looks}}}))
     known = acceptance(tmp_path)
     assert known.crank == pytest.approx(0.002)
-    assert [one.method for one in known.methods] == ["draft-model"]
-    assert {name for name, why in known.skipped if why == BY_COST} == {"sequoia", "draft-model --policy cost-aware"}
+    assert [one.method for one in known.methods] == ["draft-model", "draft-model:depth=3 --draft house:draft"]
+    assert {name for name, why in known.skipped if why == BY_COST} == {
+        "sequoia",
+        "draft-model --draft house:draft --policy cost-aware",
+    }
     assert names(ranked(known)["machines"][0]["batches"][0])[0].startswith("draft-model:depth=")
 
 

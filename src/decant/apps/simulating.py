@@ -105,9 +105,10 @@ def _known(found: Mapping[str, Probe], crank: float, skipped: Sequence[tuple[str
     for name, one in found.items():
         method, *options = name.split(" ")
         recipe = pick(METHODS, split(method).name, "method")
+        policy = options[options.index("--policy") + 1] if "--policy" in options else recipe.policy
         if one.profile is None:
             left_out.append((name, NO_GUESSES))
-        elif split(recipe.policy).name in COSTED or any(split(word).name in COSTED for word in options):
+        elif split(policy).name in COSTED:
             left_out.append((name, BY_COST))
         else:
             methods.append(Guesses(name, one.profile))
