@@ -30,6 +30,7 @@ PLACE = os.environ | {"PYTHONPATH": str(Path(decant.__file__).parents[1]), "OMP_
         (["--timeout", "-1"], "timeout is a number of seconds above 0, got -1"),
         (["--max-body-mb", "0"], "--max-body-mb is more than 0, got 0"),
         (["--method", "prompt-lokup"], "no method is called 'prompt-lokup'; did you mean prompt-lookup?"),
+        (["--replicas", "2"], "--replicas goes with --ray: add --ray auto"),
         (["--plan", "here", "--draft", "x"], "--plan says how to decode; leave out --draft, or --plan"),
     ],
 )

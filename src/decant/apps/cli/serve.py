@@ -13,8 +13,9 @@ from decant.apps.cli.start import quieten, use_threads
 from decant.errors import BadInput, MissingExtra
 
 if TYPE_CHECKING:
+    from decant.apps.server.lifecycle import Service
     from decant.apps.server.place import Place
-    from decant.apps.session import Session
+    from decant.apps.server.recipe import Recipe
 
 
 @sentences()
@@ -44,6 +45,10 @@ def serve(
     max_body_mb: Annotated[float, typer.Option(help="MB of a request; then 413.")] = 2.0,
     timeout: Annotated[float, typer.Option(help="Seconds from a request to its end.")] = 600.0,
     grace: Annotated[float, typer.Option(min=0, help="Seconds that those that run have when the server stops.")] = 30.0,
+    ray: Annotated[str | None, typer.Option(help="Replicas behind Ray Serve: auto, or a cluster's address.")] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="With --ray: servers of the model, of --batch and --threads each; else 2.")
+    ] = None,
     dtype: options.Dtype = "auto",
     weights: options.Weights = "auto",
     device: options.Device = "auto",
@@ -57,12 +62,15 @@ def serve(
 ) -> None:
     """Serve MODEL under the OpenAI API: /v1/chat/completions, /v1/completions, /v1/models, /health, /metrics.
 
-    --json writes where and what is served as soon as it is.
+    With --ray calls that begin alike go to one replica, as long as it has room; when a replica dies, the calls that it
+    had are put to another, or end with 503. --json writes where and what is served as soon as it is.
     """
     if not max_body_mb > 0:
         raise BadInput(f"--max-body-mb is more than 0, got {max_body_mb:g}")
     if plan is not None and (given := options.given(ctx, "draft", "method", "verifier", "policy")):
         raise BadInput(f"--plan says how to decode; leave out {' and '.join(given)}, or --plan")
+    if ray is None and replicas is not None:
+        raise BadInput("--replicas goes with --ray: add --ray auto, or leave --replicas out")
     from decant.apps.server.bounds import Bounds
     from decant.apps.server.keys import Keys
     from decant.apps.server.place import Place
@@ -73,41 +81,55 @@ def serve(
     check([] if method is None else [method], verifier, policy)
     _refuse_missing()
     quieten(model, quiet)
-    use_threads(threads)
 
     import asyncio
 
     from decant.apps.opening import Opening
-    from decant.apps.sampling import Sampling
-    from decant.apps.server.asking import Served
-    from decant.apps.server.composing import Composer
-    from decant.apps.server.lifecycle import Service, warm
     from decant.apps.server.lifecycle import serve as run
-    from decant.apps.session import open_session
+    from decant.apps.server.recipe import Recipe
 
     listening = place.bound()
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, weights=weights)
-    target = opening.target(model)
-    if plan is not None:
-        from decant.apps.planned import planned
-
-        said = planned(plan, target, opening, batch=batch)
-        draft, method, verifier, policy = said.draft, said.method, said.verifier, said.policy
-        note(f"the plan says {' '.join(said.options)}: {said.why}", quiet)
-    session = open_session(
-        target, draft, Sampling(), opening, method=method, verifier=verifier, policy=policy, prefix_mb=prefix_mb
-    )
-    composer = Composer(session, verifier, policy)
-    warm(composer)
-    service = Service.of(composer, Served(model, session.method.name, max_tokens), bounds, place)
-    told = _facts(model, session, place, listening.getsockname()[1])
+    recipe = Recipe(model, opening, bounds, draft, method, verifier, policy, plan, prefix_mb, max_tokens, threads)
+    if ray is None:
+        use_threads(threads)
+        service, facts = _alone(recipe, place, quiet)
+    else:
+        service, facts = _many(recipe, place, ray, replicas or 2, quiet)
+    exact_note = facts.pop("exact")
+    told = {"url": _url(place, listening.getsockname()[1]), "served": model, "keys": len(place.keys.digests), **facts}
 
     def ready() -> None:
         write_json(told, json)
-        note(f"{model} at {told['url']}: {session.method.name}, {_promise(told['promise'])}", quiet)
-        note(f"{session.target.exact_note}; Ctrl-C ends", quiet)
+        note(f"{model} at {told['url']}: {told['method']}, {_promise(told['promise'])}", quiet)
+        note(f"{exact_note}; Ctrl-C ends", quiet)
 
     asyncio.run(run(service, listening, place, ready))
+
+
+def _alone(recipe: "Recipe", place: "Place", quiet: bool) -> tuple["Service", dict[str, Any]]:
+    """In this process."""
+    from decant.apps.server.asking import Served
+    from decant.apps.server.lifecycle import Service
+    from decant.apps.server.recipe import told
+
+    composer = recipe.composer(lambda line: note(line, quiet))
+    served = Served(recipe.model, composer.session.method.name, recipe.max_tokens)
+    return Service.of(composer, served, recipe.bounds, place), told(composer)
+
+
+def _many(
+    recipe: "Recipe", place: "Place", address: str, replicas: int, quiet: bool
+) -> tuple["Service", dict[str, Any]]:
+    """In front of replicas."""
+    from decant.apps.server.fleet import Crew, hired
+    from decant.apps.server.lifecycle import Service, gated
+
+    note(f"starting {replicas} replicas", quiet)
+    crew = Crew(address, replicas, recipe.threads, recipe.opening.device != "cpu", place.grace)
+    fleet, facts = hired(recipe.abroad(), crew, lambda line: note(line, quiet))
+    facts = {name: fact for name, fact in facts.items() if name != "heard"}
+    return Service(fleet, gated(fleet, fleet.metrics, place)), {**facts, "replicas": replicas}
 
 
 def _refuse_missing() -> None:
@@ -119,20 +141,9 @@ def _refuse_missing() -> None:
         raise MissingExtra(f"{error.name} is not installed: pip install 'decant[serve]'") from error
 
 
-def _facts(model: str, session: "Session", place: "Place", port: int) -> dict[str, Any]:
-    from decant.models.machine import machine
-
+def _url(place: "Place", port: int) -> str:
     host = f"[{place.host.strip('[]')}]" if ":" in place.host else place.host
-    return {
-        "url": f"http://{host}:{port}/v1",
-        "served": model,
-        "method": session.method.name,
-        "promise": session.method.promise,
-        "keys": len(place.keys.digests),
-        "machine": machine(),
-        "model": session.target.facts(),
-        "draft": None if session.draft is None else session.draft.facts(),
-    }
+    return f"http://{host}:{port}/v1"
 
 
 def _promise(promise: str | None) -> str:

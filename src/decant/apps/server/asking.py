@@ -99,6 +99,15 @@ def completions_asked(body: Completions, served: Served) -> Asked:
     return Asked(tuple(prompts), logprobs=body.logprobs, **_both(body, served, "max_tokens", FALLBACK))
 
 
+def refuse_many(asked: Asked, texts: int) -> None:
+    """Raises Failure for a call of more texts than a server holds."""
+    if asked.count > texts:
+        raise Failure(
+            400, f"{asked.count} texts in a call are more than the {texts} that this server holds; ask for fewer",
+            param="n" if asked.n > 1 else asked.field, code="invalid_value",
+        )  # fmt: skip
+
+
 def _both(body: Asking, served: Served, field: str, fallback: int) -> dict[str, Any]:
     """What both endpoints ask for. field: where the number of tokens stands."""
     if body.model != served.model:

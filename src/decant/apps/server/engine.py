@@ -5,7 +5,6 @@ prompt at most one chunk is read between two steps of those that run.
 """
 
 import logging
-import math
 import queue
 import threading
 import time
@@ -15,11 +14,11 @@ from typing import Final, final
 
 import torch
 
-from decant.apps.server.asking import Asked
+from decant.apps.server.asking import Asked, refuse_many
 from decant.apps.server.bounds import Bounds
 from decant.apps.server.composing import Composer
 from decant.apps.server.cranks import Crank, Cranks
-from decant.apps.server.errors import Failure, refused
+from decant.apps.server.errors import Failure, full, refused
 from decant.apps.server.metrics import Metrics
 from decant.apps.server.reading import prompts_of
 from decant.apps.server.sample import Piece, Sample, samples_of
@@ -28,7 +27,6 @@ from decant.decoders.continuous import MEGABYTE
 from decant.errors import BadInput, DecantError
 
 NAP: Final = 1.0  # seconds between two looks around of an engine that has nothing to do
-LONGEST_WAIT: Final = 60  # seconds that a client is sent away for
 
 log = logging.getLogger("decant")
 
@@ -74,17 +72,12 @@ class Engine:
     def submit(self, asked: Asked) -> Ticket:
         """Put a call in line; where an event loop runs. Raises Failure: 503 while stopping, 429 where the line is full,
         400 for more texts than it ever holds."""
-        if asked.count > self.bounds.texts:
-            raise Failure(
-                400, f"{asked.count} texts in a call are more than the {self.bounds.texts} that this server holds; ask "
-                f"for fewer", param="n" if asked.n > 1 else asked.field, code="invalid_value",
-            )  # fmt: skip
+        refuse_many(asked, self.bounds.texts)
         with self._lock:
             if self.draining or not self.alive:
                 raise stopping()
             if self.open + asked.count > self.bounds.texts:
-                wait = min(LONGEST_WAIT, max(1, math.ceil(self._spent)))
-                raise Failure(429, f"the line is full; ask again in {wait} s", code="queue_full", wait=wait)
+                raise full(self._spent)
             self.open += asked.count
         ticket = Ticket(asked)
         self._inbox.put(("ask", ticket))

@@ -4,6 +4,7 @@ Source: https://platform.openai.com/docs/guides/error-codes.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
@@ -11,6 +12,7 @@ from decant.apps.sampling import NAMES
 from decant.errors import DecantError
 
 SHOWN: Final = 60  # characters of a value in a message
+LONGEST_WAIT: Final = 60  # seconds that a client is sent away for
 KINDS: Final = {429: "rate_limit_error"}
 
 
@@ -47,6 +49,12 @@ def refused(error: Exception) -> Failure:
         named = max((one for one in NAMES if said.startswith(one)), key=len, default=None)
         return Failure(400, said, code="invalid_value", param=named)
     return Failure(500, f"unexpected {type(error).__name__}; the server's log says more", code="internal_error")
+
+
+def full(spent: float) -> Failure:
+    """There is no place in line. spent: seconds that a text takes, about."""
+    wait = min(LONGEST_WAIT, max(1, math.ceil(spent)))
+    return Failure(429, f"the line is full; ask again in {wait} s", code="queue_full", wait=wait)
 
 
 def misread(errors: Sequence[Mapping[str, Any]], names: frozenset[str]) -> Failure:

@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, Protocol, final
 
 import uvicorn
 
@@ -19,7 +19,7 @@ from decant.apps.server.gate import Gate
 from decant.apps.server.keys import loopback
 from decant.apps.server.metrics import Metrics
 from decant.apps.server.place import Place
-from decant.apps.server.routes import Desk, application
+from decant.apps.server.routes import Counter, Desk, application
 from decant.apps.session import Limits
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -27,22 +27,47 @@ LOOK: Final = 0.05  # seconds between two looks whether all have ended
 FLUSH: Final = 5.0  # seconds that answers which are ready have to be sent
 
 
+class Line(Protocol):
+    """Who answers: one engine, or many. open: texts that were asked for and have not ended."""
+
+    open: int
+
+    def start(self) -> None:
+        """Begin to answer."""
+        ...
+
+    def drain(self) -> None:
+        """Take no more calls."""
+        ...
+
+    def fail(self) -> None:
+        """End every call."""
+        ...
+
+    def stop(self) -> None:
+        """Let go of everything."""
+        ...
+
+
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Service:
-    """An engine and the ASGI application in front of it."""
+    """Who answers, and the ASGI application in front."""
 
-    engine: Engine
+    engine: Line
     app: Gate
 
     @classmethod
     def of(cls, composer: Composer, served: Served, bounds: Bounds, place: Place) -> "Service":
         """Nothing runs yet. Raises BadInput for a model without tokenizer files."""
-        metrics = Metrics()
-        engine = Engine(composer, bounds, metrics)
-        desk = Desk.of(engine, served)
-        local = loopback(place.host) and not place.keys.digests
-        return cls(engine, Gate(application(desk), place.keys, metrics, place.most, local))
+        engine = Engine(composer, bounds, Metrics())
+        return cls(engine, gated(Desk.of(engine, served), engine.metrics, place))
+
+
+def gated(desk: Counter, metrics: Metrics, place: Place) -> Gate:
+    """What stands at a port."""
+    local = loopback(place.host) and not place.keys.digests
+    return Gate(application(desk), place.keys, metrics, place.most, local)
 
 
 def warm(composer: Composer) -> None:
@@ -82,7 +107,7 @@ async def serve(service: Service, listening: socket.socket, place: Place, ready:
         await loop.run_in_executor(None, service.engine.stop)
 
 
-async def _wind_down(engine: Engine, grace: float, signals: "asyncio.Queue[None]") -> None:
+async def _wind_down(engine: Line, grace: float, signals: "asyncio.Queue[None]") -> None:
     """Take no more calls, let those that run finish, fail what is left."""
     engine.drain()
     if engine.open:

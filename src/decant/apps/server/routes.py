@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,7 +22,7 @@ from decant.apps.server.engine import Engine
 from decant.apps.server.errors import Failure, misread, refused
 from decant.apps.server.replies import NAMES, Form, Kind
 from decant.apps.server.spelling import Spelling
-from decant.apps.server.streaming import Answer
+from decant.apps.server.streaming import Answer, refusal
 from decant.apps.server.wire import FIELDS, Asking, Chat, Completions
 from decant.errors import DecantError
 
@@ -43,10 +43,36 @@ FAULTS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+class Counter(Protocol):
+    """Behind the routes."""
+
+    @property
+    def served(self) -> Served:
+        """What is served."""
+        ...
+
+    @property
+    def created(self) -> int:
+        """When it began to answer, in seconds since 1970."""
+        ...
+
+    def answer(self, kind: Kind, body: Asking, asked: Asked) -> Response:
+        """Put the call in line. Raises Failure."""
+        ...
+
+    async def health(self) -> schemas.Health:
+        """Whether calls are taken."""
+        ...
+
+    async def counted(self) -> bytes:
+        """For Prometheus."""
+        ...
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Behind the routes. build: which model, method and version answers. created: when it began to."""
+    """A `Counter` in front of one engine. build: which model, method and version answers. created: when it began to."""
 
     engine: Engine
     served: Served
@@ -72,17 +98,21 @@ class Desk:
         form = Form(kind, asked, self.spelling, name, int(time.time()), self.served.model, self.build, usage, echoed)
         return Answer(self.engine, self.engine.submit(asked), form, bool(body.stream))
 
-    def card(self) -> dict[str, Any]:
-        """The model."""
-        owner = {"created": self.created, "owned_by": "decant"}
-        return {"id": self.served.model, "object": "model", **owner}
+    async def health(self) -> schemas.Health:
+        """Whether calls are taken."""
+        taken = self.engine.alive and not self.engine.draining
+        return schemas.Health(status="ok" if taken else "stopping", open=self.engine.open)
+
+    async def counted(self) -> bytes:
+        """For Prometheus."""
+        return self.engine.metrics.text()
 
     def _decoded(self, ids: tuple[int, ...]) -> str:
         """Without the tokenizer, which is the engine's."""
         return b"".join(self.spelling.bytes(one) or b"" for one in ids).decode(errors="replace")
 
 
-def application(desk: Desk) -> FastAPI:
+def application(desk: Counter) -> FastAPI:
     """All routes, and the playground where it is there."""
     app = FastAPI(title="decant", version=decant.__version__, docs_url=None, redoc_url=None)
     _answers(app, desk)
@@ -110,7 +140,7 @@ def _sends(file: Path) -> Callable[[], Awaitable[FileResponse]]:
     return send
 
 
-def _answers(app: FastAPI, desk: Desk) -> None:
+def _answers(app: FastAPI, desk: Counter) -> None:
     chat: dict[int | str, dict[str, Any]] = {200: {"model": schemas.ChatReply, **EVENTS}, **FAULTS}
     text: dict[int | str, dict[str, Any]] = {200: {"model": schemas.TextReply, **EVENTS}, **FAULTS}
 
@@ -125,14 +155,17 @@ def _answers(app: FastAPI, desk: Desk) -> None:
         return desk.answer("completions", body, completions_asked(body, desk.served))
 
 
-def _facts(app: FastAPI, desk: Desk) -> None:
+def _facts(app: FastAPI, desk: Counter) -> None:
+    owner = {"created": desk.created, "owned_by": "decant"}
+    card = {"id": desk.served.model, "object": "model", **owner}
+
     def listed(*statuses: int) -> dict[int | str, dict[str, Any]]:
         return {status: FAULTS[status] for status in (400, *statuses)}
 
     @app.get("/v1/models", responses=listed(401), response_model=schemas.Models)
     async def models() -> Any:
         """The one model."""
-        return {"object": "list", "data": [desk.card()]}
+        return {"object": "list", "data": [card]}
 
     @app.get("/v1/models/{name:path}", responses=listed(401, 404), response_model=schemas.Model)
     async def model(name: str) -> Any:
@@ -142,34 +175,31 @@ def _facts(app: FastAPI, desk: Desk) -> None:
                 404, f"the model {name} does not exist; this server has {desk.served.model}", param="model",
                 code="model_not_found",
             )  # fmt: skip
-        return desk.card()
+        return card
 
     @app.get("/health", response_model=schemas.Health, responses={**listed(), 503: {"model": schemas.Health}})
     async def health() -> Any:
         """Whether calls are taken."""
-        taken = desk.engine.alive and not desk.engine.draining
-        return JSONResponse({"status": "ok" if taken else "stopping", "open": desk.engine.open}, 200 if taken else 503)
+        found = await desk.health()
+        return JSONResponse(found.model_dump(), 200 if found.status == "ok" else 503)
 
     @app.get("/metrics", response_class=Response, responses={**listed(401), 200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
         """For Prometheus."""
-        return Response(desk.engine.metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
+        return Response(await desk.counted(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def _faults(app: FastAPI) -> None:
     """Whatever goes wrong is told in one shape."""
 
-    def told(failure: Failure) -> Response:
-        return JSONResponse(failure.body(), failure.status, failure.headers())
-
     @app.exception_handler(Failure)
     @app.exception_handler(DecantError)
     async def refuse(request: Request, error: Exception) -> Response:
-        return told(refused(error))
+        return refusal(refused(error))
 
     @app.exception_handler(RequestValidationError)
     async def refuse_body(request: Request, error: RequestValidationError) -> Response:
-        return told(misread(error.errors(), FIELDS))
+        return refusal(misread(error.errors(), FIELDS))
 
     @app.exception_handler(HTTPException)
     async def refuse_path(request: Request, error: HTTPException) -> Response:
@@ -178,14 +208,14 @@ def _faults(app: FastAPI) -> None:
         failure = Failure(
             error.status_code, said.get(error.status_code, error.detail), code=codes.get(error.status_code)
         )
-        response = told(failure)
+        response = refusal(failure)
         if error.status_code == 405:
             response.headers["Allow"] = "POST" if request.url.path in POSTED else "GET"
         return response
 
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> Response:
-        return told(refused(error))
+        return refusal(refused(error))
 
 
 def _describe(app: FastAPI) -> None:

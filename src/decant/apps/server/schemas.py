@@ -117,7 +117,7 @@ class Models(Open):
 
 
 class Health(Open):
-    """status: ok, or stopping with 503. open: texts that run or wait."""
+    """status: ok; stopping, or waiting for a replica, with 503. open: texts that run or wait."""
 
-    status: Literal["ok", "stopping"]
+    status: Literal["ok", "stopping", "waiting"]
     open: int

@@ -5,7 +5,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html.
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, final
 
 from fastapi import Response
@@ -31,24 +31,17 @@ class Answer(Response):
         self._engine, self._ticket, self._form, self._stream = engine, ticket, form, stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        work = asyncio.create_task(self._send(scope, receive, send))
-        gone = asyncio.create_task(_left(receive))
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
+            await while_there(self._send(scope, receive, send), receive)
         finally:
             self._engine.cancel(self._ticket)
-            for task in (work, gone):
-                task.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             prompts = await self._ticket.accepted()
             said = None if self._stream else await self._whole(prompts)
         except Failure as failure:
-            said, prompts = JSONResponse(failure.body(), failure.status, failure.headers()), []
+            said, prompts = refusal(failure), []
         if said is None:
             await self._events(prompts, send)
         else:
@@ -65,8 +58,7 @@ class Answer(Response):
 
         async def tell(said: Mapping[str, Any] | None) -> None:
             if said is not None:
-                text = json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-                await send({"type": "http.response.body", "body": f"data: {text}\n\n".encode(), "more_body": True})
+                await send({"type": "http.response.body", "body": event(said), "more_body": True})
 
         await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
         try:
@@ -81,6 +73,31 @@ class Answer(Response):
             await tell(failure.body())
             end = b""
         await send({"type": "http.response.body", "body": end})
+
+
+def refusal(failure: Failure) -> JSONResponse:
+    """In place of an answer."""
+    return JSONResponse(failure.body(), failure.status, failure.headers())
+
+
+async def while_there(sending: Coroutine[Any, Any, None], receive: Receive) -> None:
+    """Send, until it is done or the client has gone."""
+    work = asyncio.create_task(sending)
+    gone = asyncio.create_task(_left(receive))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+
+
+def event(said: Mapping[str, Any]) -> bytes:
+    """As a server-sent event."""
+    text = json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return f"data: {text}\n\n".encode()
 
 
 async def _left(receive: Receive) -> None:
