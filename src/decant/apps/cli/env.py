@@ -20,6 +20,7 @@ EXTRAS: Final = {
     "plot": ("matplotlib",),
     "serve": ("fastapi", "uvicorn", "prometheus-client"),
     "gguf": ("gguf",),
+    "images": ("scikit-learn",),
     "eval": ("lm-eval", "pytablewriter"),
     "grammar": ("llguidance",),
     "ray": ("ray",),
