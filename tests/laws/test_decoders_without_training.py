@@ -14,6 +14,7 @@ from decant.drafters.jacobi import Jacobi
 from decant.drafters.lookahead import Lookahead
 from decant.drafters.prompt_lookup import PromptLookup
 from decant.drafters.retrieval import Datastore, Retrieval
+from decant.drafters.speculative_jacobi import SpeculativeJacobi
 from decant.drafters.suffix import Suffix
 from decant.policies.fixed import Fixed
 from decant.samplers.chain import chain
@@ -32,6 +33,8 @@ DATASTORE = TemporaryDirectory()
 Datastore.of([[1, 2, 3, 1, 2, 0], [0, 3, 0, 3, 1, 2, 3, 3], [2, 2, 1]]).write(DATASTORE.name)
 DRAFTERS = {
     "jacobi": Jacobi(),
+    "sjd": SpeculativeJacobi(),
+    "sjd, coupled": SpeculativeJacobi("random", coupled=True),
     "lookahead": Lookahead(window=2, ngram=3, guesses=2),
     "aded": Aded(iterations=10),
     "suffix": Suffix(),

@@ -20,6 +20,7 @@ from decant.drafters.prompt_lookup import PromptLookup
 from decant.drafters.retrieval import Datastore, Retrieval
 from decant.drafters.shared_vocabulary import SharedVocabulary
 from decant.drafters.sorted_exits import SortedExits
+from decant.drafters.speculative_jacobi import SpeculativeJacobi
 from decant.drafters.suffix import Suffix
 from decant.drafters.token_recycling import TokenRecycling
 from decant.numerics import take
@@ -89,6 +90,8 @@ DRAFTERS = [
     TokenRecycling(),
     TokenRecycling(top=3, nodes=9),
     Jacobi(),
+    SpeculativeJacobi(),
+    SpeculativeJacobi(coupled=True),
     Lookahead(),
     Lookahead(window=1, ngram=3, guesses=2),
     Aded(iterations=20),

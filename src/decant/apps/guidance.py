@@ -12,6 +12,7 @@ from decant.errors import BadInput, IncompatibleParts
 from decant.models import dola as layers_of
 from decant.models.contrasted import contrast
 from decant.models.contrasted import contrasted as against
+from decant.models.folder import of_images
 from decant.models.guided import guidance
 from decant.models.guided import guided as under_guidance
 from decant.models.loaded import Loaded
@@ -110,6 +111,12 @@ class Guidance:
         return Guide("contrast", amateur.name, opposed, {**beside, "contrast_beta": beta})
 
 
+def usual(asked: Guidance, model: Any) -> Guidance:
+    """What was asked for; where that is nothing, the guidance under which a model of images draws."""
+    weight = of_images(model).get("guidance", 1.0) if isinstance(model, str) else 1.0
+    return Guidance(weight) if asked == Guidance() and weight != 1 else asked
+
+
 def led(target: Loaded, guide: Guide | None) -> Loaded:
     """`target` as methods decode it. Raises BadInput and IncompatibleParts where they do not fit."""
     return target if guide is None else guide.lead(target)
@@ -158,7 +165,8 @@ def dola(
 
 def _other(target: Loaded, negative: str | None) -> OtherPrompt:
     if negative is None:
-        return Last()
+        # The last id of a model of images asks for no class; the prompt's own is nothing but a class.
+        return Instead((target.model.vocab - 1,)) if of_images(target.name) else Last()
     ids = target.encode(negative)
     if len(ids) >= target.model.context:
         raise BadInput(

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, final
 
 from decant import house
 from decant.errors import BadInput
+from decant.models.folder import of_images
 
 if TYPE_CHECKING:  # a prompts file is read, and its broken line named, before anything heavy is imported
     from decant.models.load import Loaded
 
 JSONL: Final = frozenset({".jsonl", ".ndjson", ".json"})
 KEYS: Final = ("prompt", "messages", "turns")
+CLASSES: Final = "classes of "
+"""Before the name of a model of images: its classes are its prompts."""
 
 
 @final
@@ -59,7 +62,9 @@ def read(source: str, limit: int | None = None, whole: bool = False) -> list[Pro
 
 
 def default_source(model: str) -> str:
-    """The shipped held-out prompts for a house model. Raises BadInput for any other."""
+    """The shipped held-out prompts for a house model, the classes of a model of images. Raises BadInput for others."""
+    if of_images(model):
+        return f"{CLASSES}{model}"
     if model.startswith("house:"):
         return "house:tasks"
     raise BadInput(
@@ -116,6 +121,8 @@ def _open(source: str) -> tuple[str, list[str], bool]:
         lines = sys.stdin.read().split("\n")
         first = next((line for line in lines if line.strip()), "")
         return "standard input", lines, first.lstrip().startswith("{")
+    if source.startswith(CLASSES):
+        return source, list(of_images(source.removeprefix(CLASSES)).get("classes", ())), False
     path = house.prompts(source) if source.startswith("house:") else Path(source)
     name = source if source.startswith("house:") else path.name
     try:

@@ -9,7 +9,7 @@ from typing import Any, Final, final
 from decant.apps.catalog import METHODS
 from decant.apps.choosing import Chosen, choose
 from decant.apps.compose import applicable, plain
-from decant.apps.guidance import Guidance, led
+from decant.apps.guidance import Guidance, led, usual
 from decant.apps.knobs import split
 from decant.apps.opening import Opening
 from decant.apps.prompts import Prompt, encode
@@ -21,6 +21,7 @@ from decant.constraints.grammar import Description
 from decant.decoders.method import Method
 from decant.decoders.workload import Workload
 from decant.errors import IncompatibleParts
+from decant.models.folder import of_images
 from decant.models.load import Loaded
 from decant.models.machine import machine
 from decant.protocols import Constraint
@@ -206,13 +207,15 @@ def prepare(
     """Load, encode and compose. Raises what the user can mend before anything is decoded.
 
     constraint: what may come next, or a description of it (`constraints.grammar`).
-    guidance: what leads the target, if anything; a draft model is not led.
+    guidance: what leads the target, if anything; a draft model is not led. A model of images is led as it says itself.
 
     Of the model's generation_config.json its penalties count, as in `generate`; temperature and cuts are the caller's.
     """
     names = [question.methods] if isinstance(question.methods, str) else question.methods
     target, draft = opening.pair(model, question.draft, names)
-    guide = guidance.opened(opening)
+    guide = usual(guidance, model).opened(opening)
+    if of_images(target.name):  # an image has so many places, and the prompt is its class
+        question = replace(question, max_tokens=min(question.max_tokens, target.model.context - 1))
     ids = encode(prompts, led(target, guide), question.max_tokens)
     chosen = choose(sampling, target, {**target.defaults, "do_sample": False}, constraint=constraint, guide=guide)
     methods, skipped = applicable(

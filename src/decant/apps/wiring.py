@@ -13,11 +13,14 @@ from decant.apps.guidance import Guide, led
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.awrs import ByConstraint
 from decant.diffusion import MaskedLM
+from decant.drafters.speculative_jacobi import Raster
 from decant.errors import BadInput, IncompatibleParts
+from decant.images import marginals
 from decant.models import router as routers
 from decant.models.early_exit import EarlyExits
-from decant.models.folder import HOUSE
+from decant.models.folder import HOUSE, find
 from decant.models.heads import folder as heads
+from decant.models.images import folder as images
 from decant.models.load import Loaded
 from decant.models.masked import filter as filters
 from decant.models.spelling import between, token_bytes
@@ -25,6 +28,7 @@ from decant.models.superposed import Superposed
 from decant.models.tutor import Tutor
 from decant.protocols import Constraint, Drafter, Exits, LanguageModel, Verifier, Warp
 from decant.types import CostCurve
+from decant.verifiers.block import Block
 from decant.vocab.bridge import Bridge
 
 EXIT_SHARE = 0.5  # of a pass: exits lie at a third of the layers, or a little deeper, and each reads the output matrix
@@ -102,6 +106,10 @@ class Wiring:
     def coupled(self) -> bool:
         """Whether guesses are drawn with the target's own noise."""
         return self.judge.seeded
+
+    def hindsight(self) -> bool:
+        """Whether a guess may be refused for what stands behind it."""
+        return isinstance(self.judge, Block)
 
     def model(self) -> LanguageModel:
         """The draft model, with as many logits as the target."""
@@ -194,6 +202,18 @@ class Wiring:
         if self.guide is not None and self.guide.kind != "dola":
             self.guide.refuse(self.recipe.name, "drafts in the target's own cache")
         return EarlyExits.of(self.host.model, self.host.name)
+
+    def raster(self) -> Raster | None:
+        """How the ids of a model of images lie; None of a model of texts."""
+        if not Path(self.host.name).expanduser().is_dir() and not self.host.name.startswith("house:"):
+            return None  # a model in memory, or of the Hub
+        if not images.is_images(self.host.name):
+            return None
+        folder = Path(find(self.host.name))
+        tokenizer = images.read_tokenizer(folder)
+        codes_VC, columns = tokenizer.codes_VC, tokenizer.layout.grid
+        counted = (folder / marginals.FILE).is_file()
+        return Raster(len(codes_VC), columns, marginals.read(folder, codes_VC).probs_YLV if counted else None)
 
     def target_costs(self) -> CostCurve:
         """Seconds of a pass of the target by its rows."""

@@ -47,13 +47,14 @@ def obeys_trees(model: Causal) -> bool:
 def chain_probe(model: Causal) -> Probe:
     """A fixed random chain for `rows.find`, scored in blocks of any size."""
     ids_BT = _ids(model, 96)
+    ahead = min(24, model.context)  # what lies behind a short context counts as its last position
 
     def probe(count: int, size: int) -> Tensor:
         with torch.inference_mode():
-            context, _ = model.start(ids_BT[:, :24])
+            context, _ = model.start(ids_BT[:, :ahead])
             blocks = []
-            for first in range(24, 24 + count, size):
-                stop = min(first + size, 24 + count)
+            for first in range(ahead, ahead + count, size):
+                stop = min(first + size, ahead + count)
                 draft = Draft(ids_BT[:, first : stop - 1])
                 blocks.append(model.score(context, draft).logits_BMV[0])
                 accepted_B = torch.tensor([stop - 1 - first], device=ids_BT.device)
@@ -67,7 +68,9 @@ def pass_seconds(passes: Mapping[K, tuple[Causal, int]]) -> dict[K, float]:
     """What each model takes over so many new tokens of one request, the best of REPEATS, in turns."""
     found: dict[K, list[float]] = {name: [] for name in passes}
     with torch.inference_mode():
-        contexts = {name: model.start(_ids(model, BEHIND))[0] for name, (model, _) in passes.items()}
+        contexts = {
+            name: model.start(_ids(model, BEHIND)[:, : model.context])[0] for name, (model, _) in passes.items()
+        }
         for _ in range(REPEATS + 1):  # the first is a warm-up, and never the best
             for name, (model, tokens) in passes.items():
                 contexts[name].memory[0] = None
@@ -101,8 +104,7 @@ def settle(model: Causal, exact: Exact, rows: RowClass | None) -> tuple[Causal, 
 
 
 def _ids(model: Causal, count: int) -> Tensor:
-    """Fixed ids spread over the vocabulary; a short context gets a short row."""
-    count = min(count, model.context)
+    """Fixed ids spread over the vocabulary."""
     spread = torch.arange(1, count + 1, device=model.network.device) * 2654435761 % max(model.vocab - 1, 1)
     return spread[None]
 

@@ -3,10 +3,17 @@
 import json
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from decant.errors import BadInput
+from decant.errors import BadInput, IncompatibleParts
 
+PICTURES: Final = {
+    "NextScaleForImages": "draws images scale by scale, with `decant generate NAME --label CLASS`",
+    "DistilledDecoding1": "is a student that makes images; give it as --draft of its teacher",
+    "DistilledDecoding2": "is a student that makes images; give it as --draft of its teacher",
+    "JudgeOfImages": "judges images; decant.json of their models names it",
+}
+"""What config.json calls what is no language model, and what it is."""
 HOUSE: Final = Path(__file__).parents[1] / "house"  # found by its path: models never import the house
 
 
@@ -29,6 +36,15 @@ def find(name: str) -> str:
     return name
 
 
+def of_images(name: str) -> dict[str, Any]:
+    """What the decant.json of a model of images says of them, by the model's name; nothing of any other model."""
+    folder = HOUSE / name.removeprefix("house:") if name.startswith("house:") else Path(name).expanduser()
+    try:
+        return json.loads((folder / "decant.json").read_text(encoding="utf-8")).get("images") or {}
+    except (OSError, ValueError, AttributeError):
+        return {}  # whoever loads the model says what is wrong
+
+
 def _refuse_broken(folder: Path, name: str) -> None:
     config = folder / "config.json"
     if not config.is_file():
@@ -44,6 +60,16 @@ def _refuse_broken(folder: Path, name: str) -> None:
                 f"transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(folder)"
             )
         raise BadInput(f"{name} holds no *.safetensors file; give a model folder in Hugging Face format")
+
+
+def refuse_pictures(folder: str, name: str) -> None:
+    """Raises IncompatibleParts for a folder that holds a part of a model of images and no language model."""
+    config = Path(folder) / "config.json"
+    if not config.is_file():
+        return  # of the Hub
+    for architecture in json.loads(config.read_text(encoding="utf-8")).get("architectures") or ():
+        if architecture in PICTURES:
+            raise IncompatibleParts(f"{name} says no tokens one by one: it {PICTURES[architecture]}")
 
 
 def named_draft(folder: str | None) -> str | None:

@@ -14,7 +14,7 @@ from decant.models.causal import Causal
 from decant.models.check import Exact, obeys_trees, settle
 from decant.models.fast.lean import Lean
 from decant.models.fast.reading import take, why_not
-from decant.models.folder import find, named_draft
+from decant.models.folder import find, named_draft, refuse_pictures
 from decant.models.linears import steady
 from decant.models.loaded import Loaded
 from decant.models.masked import reading as foreign
@@ -67,6 +67,7 @@ def load(
     else:
         name = model
         folder = find(model)
+        refuse_pictures(folder, model)
         network = _read(folder, dtype, revision, trust_remote_code)
         tokenizer = tokenizer or _tokenizer(folder, revision, trust_remote_code)
     _refuse_stateful(network)
