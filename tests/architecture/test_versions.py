@@ -32,7 +32,7 @@ LATE = {  # extras, where they are used
     "ray": {"spreading.py", "fleet.py", "replica.py"},
     "peft": {"lora.py"},
     "llguidance": {"matching.py"},
-    "matplotlib": {"parallel.py"},
+    "matplotlib": {"parallel.py", "gallery.py"},
     "gguf": {"gguf_words.py"},
     "sklearn": {"pictures.py"},
     "jsonschema": {"judging.py"},
@@ -97,4 +97,8 @@ def test_every_contract_names_every_room_that_it_is_about() -> None:
     assert apart == chosen - {"models"}
     taught = ROOT / "src" / "decant" / "distill"
     parts = {folder.name for folder in taught.iterdir() if (folder / "__init__.py").exists()}
-    assert {name.split(".")[2] for name in strangers if name.count(".") == 3} == parts - {"heads", "diffusion", "images"}
+    assert {name.split(".")[2] for name in strangers if name.count(".") == 3} == parts - {
+        "heads",
+        "diffusion",
+        "images",
+    }

@@ -5,9 +5,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from decant import house
+from decant.apps.painting import painter
 from decant.errors import UnknownMethod
 from decant.house import tasks, tokenizer
 from decant.models.build import LlamaSpec, load_folder, next_token_nats, save_folder, untrained
+from decant.models.images.folder import read_images
 
 SPEC = LlamaSpec(vocab=64, hidden=32, layers=2, heads=2, kv_heads=1, intermediate=48, head_dim=16, eos=(3, 0), pad=4)
 
@@ -31,6 +33,21 @@ def test_the_house_shares_one_tokenizer_and_stays_small():
     for folder, most in ((target, 14e6), (draft, 2e6), (diffusion, 12e6)):
         assert sum(file.stat().st_size for file in folder.iterdir()) < most
     assert json.loads((target / "decant.json").read_text())["draft"] == "house:draft"
+
+
+@pytest.mark.parametrize("name", house.IMAGES)
+def test_the_shipped_teachers_find_their_students(name):
+    model = read_images(f"house:{name}")
+    assert set(model.heads) == {"judge", "dd1", "dd2"}
+    for method in ("plain", "one-step-baseline", "dd1-1", "dd1-2", "dd2-1"):
+        painted = painter(method, model).paint([3, 8], seed=1)
+        assert painted.images_NYX.shape == (2, 8, 8)
+        assert painted.images_NYX.std() > 0.2  # strokes on a ground: real digits have 0.30 to 0.44
+
+
+def test_the_image_models_stay_small():
+    files = [file for folder in house.HOME.glob("digits-*") for file in folder.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 6e6
 
 
 @pytest.mark.parametrize("text", ["  a\tb\n\n c ", "if x==12: # don't , stop .\n", "naïve → 日本 🙂", " leading"])

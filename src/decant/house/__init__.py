@@ -1,8 +1,8 @@
-"""The small models that we trained ourselves and ship, so that everything runs offline: `house:target`, `house:draft`
-and `house:diffusion`, which fills in masks.
+"""The small models that we trained ourselves and ship, so that everything runs offline: `house:target`, `house:draft`,
+`house:diffusion`, which fills in masks, and `house:digits-ar` and `house:digits-var`, which draw digits.
 
-The folders hold Hugging Face models; `prompts` holds held-out questions for them. `build` and `diffusion` make all of
-it again.
+The folders hold Hugging Face models; `prompts` holds held-out questions for them. `build`, `heads`, `diffusion`,
+`digits` and `digits_students` make all of it again.
 """
 
 from difflib import get_close_matches
@@ -13,12 +13,13 @@ from decant.errors import BadInput, UnknownMethod
 
 HOME: Final = Path(__file__).parent
 MODELS: Final = ("target", "draft", "diffusion")
+IMAGES: Final = ("digits-ar", "digits-var")
 PROMPTS: Final = ("tasks", "code", "copy")
 
 
 def folder(name: str) -> Path:
     """The model folder of `house:NAME`, given with or without the prefix."""
-    return _there(HOME / _known(name, MODELS, "model"))
+    return _there(HOME / _known(name, MODELS + IMAGES, "model"))
 
 
 def prompts(name: str) -> Path:

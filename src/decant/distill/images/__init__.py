@@ -1,0 +1,1 @@
+"""How models of images are taught: teachers, students in one step, and the judge that measures both."""

@@ -1,0 +1,1 @@
+"""Networks of images made of codes, and their folders."""
