@@ -9,6 +9,7 @@ from decant.house import tokenizer as words
 from decant.models.build import LlamaSpec, add_settings, save_folder, untrained
 from decant.models.load import Loaded, load
 from decant.models.masked.training import adapt
+from tests.apps.pictures import write_pictures
 
 CONTEXT = 1024
 MASK = "<|mask|>"
@@ -108,3 +109,9 @@ def filler_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def filler(filler_folder: Path) -> Loaded:
     return load(str(filler_folder), dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def pictures_folder(tmp_path_factory) -> Path:
+    """A model of images in raster order, whose decant.json names a judge."""
+    return write_pictures(tmp_path_factory.mktemp("pictures"))

@@ -105,7 +105,7 @@ def test_all_skips_what_cannot_run_and_says_why(target, draft, chains_only):
     methods, skipped = applicable("all", target, draft, GREEDY)
     assert {"draft-model", "prompt-lookup", "token-recycling", "draft-tree", "online"} <= {one.name for one in methods}
     assert {one.name for one in methods} | {name for name, _ in skipped} == {
-        name for name, recipe in METHODS.items() if not recipe.fills
+        name for name, recipe in METHODS.items() if not recipe.fills and not recipe.paints
     } - {"plain"}
     methods, skipped = applicable("all", chains_only, None, GREEDY)
     assert "prompt-lookup" in [method.name for method in methods]

@@ -169,6 +169,20 @@ PLAN: dict[str, Any] = {
 }
 
 
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+IMAGES: list[dict[str, Any]] = [
+    {
+        "method": "real images",
+        "png_base64": PNG,
+        **dict.fromkeys(("forwards", "frechet_distance")),
+        "class_accuracy": 1.0,
+    },
+    {"method": "plain", "png_base64": PNG, "forwards": 16.0, "frechet_distance": 1.5, "class_accuracy": 0.98},
+    {"method": "dd2-1", "png_base64": PNG, "forwards": 1.0, "frechet_distance": 2.25, "class_accuracy": 0.97},
+    {"method": "dd1-1", "png_base64": PNG, "forwards": 1.0, "frechet_distance": 3.0, "class_accuracy": 0.96},
+]
+
+
 def everything() -> dict[str, Any]:
     """Every part of a report."""
     ranking = [{"name": "plain", "speedup": {"median": 1.0, "low": None, "high": None}}]
@@ -179,6 +193,7 @@ def everything() -> dict[str, Any]:
         "certificate": certificate(),
         "texts": deepcopy(TEXTS),
         "texts_method": "draft-model",
+        "images": deepcopy(IMAGES),
         "predictions": [
             {"name": "draft-model", "predicted": 1.5, "measured": {"median": 2.0, "low": 1.8, "high": 2.2}},
             {"name": "eagle", "predicted": 0.8, "measured": None},

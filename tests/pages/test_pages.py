@@ -18,7 +18,7 @@ KEPT = {"promise", "origin", "cause", "unit"}  # what the code reads, not the re
 MEANT = {"html", "head", "meta", "link", "title", "style", "body", "main", "header", "section", "article", "figure"}
 MEANT |= {"figcaption", "h1", "h2", "h3", "p", "ul", "ol", "li", "dl", "dt", "dd", "div", "span", "strong", "i", "pre"}
 MEANT |= {"code", "table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary", "svg", "defs", "rect"}
-MEANT |= {"pattern", "circle", "line", "path", "text"}
+MEANT |= {"pattern", "circle", "line", "path", "text", "img"}
 PAGES = {"report": lambda: report(facts.everything()), "certificate": lambda: certificate(facts.certificate())}
 
 
@@ -129,7 +129,8 @@ class TestTheReport:
         found = Markup(report(facts.everything()))
         for heading in (
             *("Ranking", "Plan", "Quality and speed", "Predicted and measured", "Acceptance by position"),
-            *("Where time goes", "What a pass costs", "Texts", "Certificate", "Not covered", "Machine and settings"),
+            *("Where time goes", "What a pass costs", "Texts", "Images", "Certificate", "Not covered"),
+            "Machine and settings",
         ):
             assert heading in found.text
         assert "avx2, avx512f" in found.text
@@ -138,7 +139,7 @@ class TestTheReport:
         assert "At batch 8, temperature 0.5" in found.words
         assert "Batch 8, temperature 0: Nothing is faster." in found.words
 
-    @pytest.mark.parametrize("part", ["race", "costs", "plan", "certificate", "texts", "predictions"])
+    @pytest.mark.parametrize("part", ["race", "costs", "plan", "certificate", "texts", "predictions", "images"])
     def test_any_part_may_be_alone_or_missing(self, part):
         whole = facts.everything()
         assert Markup(report({part: whole[part]})).named("h1")

@@ -88,7 +88,8 @@ def hosts(target: Loaded, drafts: Sequence[str], opening: Opening) -> list[Host]
 
 def listed(asked: Sequence[str] | str, there: Sequence[Host]) -> list[Candidate]:
     """Every method once for each draft that it may use, the likeliest to pay first. asked: specs, or "all"."""
-    names = [name for name, recipe in METHODS.items() if not recipe.fills] if isinstance(asked, str) else [*asked]
+    spoken = [name for name, recipe in METHODS.items() if not (recipe.fills or recipe.paints)]
+    names = spoken if isinstance(asked, str) else [*asked]
     rank = {name: at for at, name in enumerate(LIKELY)}
     names.sort(key=lambda name: rank.get(split(name).name, len(rank)))
     found: dict[Candidate, None] = {}

@@ -132,7 +132,7 @@ def applicable(
     methods: list[Method] = []
     skipped: list[tuple[str, str]] = []
     for name, recipe in METHODS.items():
-        if name == "plain" or recipe.fills != (target.masked is not None):
+        if name == "plain" or recipe.paints or recipe.fills != (target.masked is not None):
             continue
         try:
             methods.append(made(name))

@@ -20,6 +20,11 @@ PLAIN: Final = "low-confidence"
 
 def refuse_strangers(recipe: Recipe, target: Loaded) -> None:
     """Raises IncompatibleParts where method and model are of different kinds."""
+    if recipe.paints:
+        raise IncompatibleParts(
+            f"{recipe.name} makes images, and {target.name} is decoded as text here; take `decant generate "
+            f"house:digits-ar --label 7` or `decant bench house:digits-ar --suite images`, or another method"
+        )
     if recipe.fills and target.masked is None:
         raise IncompatibleParts(
             f"{recipe.name} is for models that fill in masks, and {target.name} speaks from left to right; take "

@@ -81,7 +81,7 @@ class Asked:
     def command(self) -> str:
         """The command that asks for this."""
         words = ["decant", "distill", self.recipe, *(["--teacher", self.teacher] if self.teacher else [])]
-        words += ["--data", self.texts, "--out", str(self.out)]
+        words += [*(["--data", self.texts] if self.texts else []), "--out", str(self.out)]
         for field in fields(self)[4:-3]:
             if (value := getattr(self, field.name)) != field.default:
                 words += [_option(field.name), str(value)]

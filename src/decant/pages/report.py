@@ -9,6 +9,7 @@ from decant.pages.charts.curve import curve
 from decant.pages.charts.drawing import Axis
 from decant.pages.charts.frontier import frontier, unbeaten
 from decant.pages.charts.intervals import bounds, interval, scale
+from decant.pages.pictures import nearest, pictures
 from decant.pages.ranking import PLAIN, cautions, command, faster, kept, lossless, ran, verdict
 from decant.pages.rendering import page
 from decant.pages.texts import ORIGINS, shown
@@ -33,16 +34,18 @@ def report(facts: Facts) -> str:
     frontier: [{"name", "speedup", "quality"}]; quality: what that is, in a few words.
     scenes: races at several batches and temperatures, of which `race` is the first: [{"batch", "temperature",
         "ranking": [{"name", "speedup"}], "confirmed": the speedup of what was chosen, timed once more}].
+    images: [{"method", "png_base64", "forwards", "frechet_distance", "class_accuracy"}], of `decant bench --suite
+        images`, whose whole report may be given; numbers are None of real images.
     command: what serves the model; else what the race advises.
     """
-    race, costs, plan = facts.get("race"), facts.get("costs"), facts.get("plan")
-    measured = race or costs or plan or {}
+    race, costs, plan, images = (facts.get(name) for name in ("race", "costs", "plan", "images"))
+    measured = race or costs or plan or (facts if images else {})
     model = facts.get("model") or measured.get("model") or {}
     proved = facts.get("certificate")
     return page(
         "report.html.jinja",
         name=model.get("name", "a model"),
-        headline=_headline(race, plan),
+        headline=nearest(images) if images and not (race or plan) else _headline(race, plan),
         cautions=cautions(race) if race else [],
         ranking=_ranking(race) if race else None,
         frontier=_frontier(facts, race),
@@ -56,6 +59,7 @@ def report(facts: Facts) -> str:
         plan=plan,
         plan_lead=CONFIRMED if any(scene.get("confirmed") for scene in facts.get("scenes") or []) else "",
         scenes=[_scene(scene) for scene in (facts.get("scenes") or [])[1:] if scene.get("ranking")],
+        images=pictures(images or []),
         certificate=sections(proved) if proved else None,
         command=facts.get("command") or (command(race) if race else None),
         machine=facts.get("machine") or measured.get("machine") or {},

@@ -12,14 +12,17 @@ from decant.apps.catalog.canvases import CACHES, SCHEDULES
 from decant.apps.catalog.choosing import CONSTRAINTS, SAMPLERS
 from decant.apps.catalog.diffusion import FILLING, UNMASKERS
 from decant.apps.catalog.drafters import DRAFTERS
+from decant.apps.catalog.images import PAINTERS, PAINTING
 from decant.apps.catalog.methods import METHODS as SPEAKING
-from decant.apps.catalog.parts import DECODERS, POLICIES, VERIFIERS
-from decant.apps.catalog.recipes import ALONE, RECIPES
+from decant.apps.catalog.parts import DECODERS as LOOPS
+from decant.apps.catalog.parts import POLICIES, VERIFIERS
+from decant.apps.catalog.recipes import ALONE, DREAMING, RECIPES
 from decant.apps.catalog.rows import (
     DEFAULT_VERIFIER,
     FOLDERS,
     NEEDS_DRAFT,
     NEEDS_HEAD,
+    NEEDS_IMAGES,
     NEEDS_LAYERS,
     NEEDS_TREES,
     WIRED,
@@ -30,7 +33,8 @@ from decant.apps.catalog.rows import (
 from decant.apps.knobs import Kinds, Spec, knobs_of, split, values_of
 from decant.errors import UnknownMethod
 
-METHODS: Final = {**SPEAKING, **FILLING}
+METHODS: Final = {**SPEAKING, **FILLING, **PAINTING}
+DECODERS: Final = {**LOOPS, **PAINTERS}
 CHOICES: Final = ("schedule", "cache")
 """Knobs of methods for models that fill in masks, which choose a part."""
 
@@ -41,10 +45,12 @@ __all__ = [
     "DECODERS",
     "DEFAULT_VERIFIER",
     "DRAFTERS",
+    "DREAMING",
     "FOLDERS",
     "METHODS",
     "NEEDS_DRAFT",
     "NEEDS_HEAD",
+    "NEEDS_IMAGES",
     "NEEDS_LAYERS",
     "NEEDS_TREES",
     "POLICIES",
@@ -61,6 +67,7 @@ __all__ = [
     "knobs_for",
     "loop_of",
     "pick",
+    "preset",
 ]
 
 
@@ -85,7 +92,7 @@ def knobs_for(recipe: Recipe, policy: str | None = None, spec: Spec | None = Non
             kinds |= _knobs(made)
         return kinds, {}
     if recipe.decoder is not None:
-        return _knobs(pick(DECODERS, recipe.decoder, "decoder").get()), {}
+        return _knobs(loop_of(recipe)), {}
     if recipe.drafter is None:
         return {}, {}
     drafter = pick(DRAFTERS, recipe.drafter, "drafter").get()
@@ -108,8 +115,13 @@ def filling(recipe: Recipe, spec: Spec) -> tuple[Mapping[str, Any], Spec]:
 
 
 def loop_of(recipe: Recipe) -> Any:
-    """The decoder of a method for models that fill in masks."""
+    """The decoder of a method that has its own."""
     return pick(DECODERS, str(recipe.decoder), "decoder").get()
+
+
+def preset(recipe: Recipe) -> Spec:
+    """What a method's own name sets of its decoder."""
+    return split(f"{recipe.name}:{recipe.knobs}" if recipe.knobs else recipe.name)
 
 
 def _knobs(made: Any) -> Kinds:

@@ -81,6 +81,12 @@ DRAFTERS: Final = table(
         "Song et al. 2021, arXiv:2002.03629; Santilli et al. 2023, arXiv:2305.10427",
     ),
     Part(
+        "speculative-jacobi",
+        "draws from what the target said behind refused guesses, handed over with their laws (SJD)",
+        "drafters.speculative_jacobi:SpeculativeJacobi",
+        "Teng et al. 2024, arXiv:2410.01699; So et al. 2025, arXiv:2510.24211",
+    ),
+    Part(
         "lookahead",
         "n-grams that a window of probes beside the guesses leaves behind",
         "drafters.lookahead:Lookahead",

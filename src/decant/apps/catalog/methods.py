@@ -121,6 +121,14 @@ METHODS: Final = table(
         policy="fixed:depth=5",
     ),
     Recipe(
+        "sjd",
+        "every pass of a target that speaks at random draws a window of guesses anew, all positions at once",
+        "Teng et al. 2024, arXiv:2410.01699; So et al. 2025, arXiv:2510.24211",
+        drafter="speculative-jacobi",
+        policy="fixed:depth=16",
+        verifier="rejection",
+    ),
+    Recipe(
         "lookahead",
         "a window of Jacobi iterations rides along and leaves n-grams behind, which are the guesses",
         "Fu et al. 2024, arXiv:2402.02057",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from decant.apps.catalog.rows import NEEDS_DRAFT, NEEDS_LAYERS, NEEDS_MASKS, Part, table
+from decant.apps.catalog.rows import NEEDS_DRAFT, NEEDS_IMAGES, NEEDS_LAYERS, NEEDS_MASKS, Part, table
 
 HEAD: Final = "apps.heads:teach"
 EXITS: Final = "apps.exits:teach"
@@ -10,8 +10,12 @@ ROUTER: Final = "apps.routing:teach"
 STUDENT: Final = "apps.students:teach"
 FILLER: Final = "apps.fillers:teach"
 FILTER: Final = "apps.filters:teach"
+IMITATOR: Final = "apps.imitating:teach"
+SCORER: Final = "apps.scoring:teach"
 ALONE: Final = frozenset({FILLER})
 """Runners for which no other model teaches."""
+DREAMING: Final = frozenset({IMITATOR, SCORER})
+"""Runners that need no data: the teacher makes its own."""
 
 RECIPES: Final = table(
     Part(
@@ -241,5 +245,21 @@ RECIPES: Final = table(
         "Bao et al. 2025, arXiv:2509.25188",
         needs=NEEDS_MASKS,
         by=FILTER,
+    ),
+    Part(
+        "dd1",
+        "a student makes an image in one pass: it learns where noise flows under a teacher of images",
+        "distill.images.dd1:DD1",
+        "Liu et al. 2024, arXiv:2412.17153",
+        needs=NEEDS_IMAGES,
+        by=IMITATOR,
+    ),
+    Part(
+        "dd2",
+        "a student makes an image in one pass: it learns to make what a teacher of images finds likely",
+        "distill.images.dd2:DD2",
+        "Liu et al. 2025, arXiv:2510.21003",
+        needs=NEEDS_IMAGES,
+        by=SCORER,
     ),
 )

@@ -10,8 +10,9 @@ NEEDS_DRAFT: Final = "a draft model"
 NEEDS_TREES: Final = "tree masks"
 NEEDS_HEAD: Final = "a trained head"
 NEEDS_MASKS: Final = "a model that fills in masks"
+NEEDS_IMAGES: Final = "a model of images"
 NEEDS_LAYERS: Final = "decant's own forward pass"
-WIRED: Final = frozenset({"coupled", "mask", "length"})
+WIRED: Final = frozenset({"coupled", "hindsight", "mask", "length"})
 """Fields that look like knobs and are none (`wiring` sets them): how a drafter draws follows from who verifies."""
 FOLDERS: Final = frozenset({"head", "router", "filter"})
 """Fields that `wiring` fills with what was trained; a knob of that name says which folder holds it."""
@@ -56,6 +57,7 @@ class Recipe:
     decoder:  of methods that are no draft-and-verify loop.
     head:     the kind of trained head, where it is not the drafter's own.
     unmasker: of methods for models that fill in masks; schedule and cache are the defaults, as a knob would spell them.
+    knobs:    of methods for models of images: what this name sets of its decoder, "calls=2"; what is asked for wins.
     """
 
     name: str
@@ -70,11 +72,17 @@ class Recipe:
     unmasker: str | None = None
     schedule: str = "blocks"
     cache: str = "none"
+    knobs: str = ""
 
     @property
     def fills(self) -> bool:
         """Whether it is for models that fill in masks."""
         return self.unmasker is not None
+
+    @property
+    def paints(self) -> bool:
+        """Whether it is for models of images alone."""
+        return self.needs == NEEDS_IMAGES
 
 
 def _found(home: str) -> Any:

@@ -12,6 +12,9 @@ from decant.apps.cli.bound import measure as bound
 from decant.apps.cli.choosing import FLAGS, Flags, choosing
 from decant.apps.cli.costs import asked_of, measure
 from decant.apps.cli.exits import INTERRUPTED, say, sentences
+from decant.apps.cli.gallery import REPEAT, Asked, Told, refuse
+from decant.apps.cli.gallery import measure as measure_images
+from decant.apps.cli.images import drawing_of
 from decant.apps.cli.output import check_writable, note, write_file, write_json
 from decant.apps.cli.parallel import Asking
 from decant.apps.cli.parallel import measure as measure_suite
@@ -72,9 +75,20 @@ def bench(
     keeps what has finished. With --costs: what a pass of the model costs, by its number of new tokens. With
     --acceptance-bound: what each verifier accepts of the draft model, beside the most that any could. With --suite
     parallel: right answers over tokens a pass, of models that fill in masks; --limit is then the questions of a kind.
+    With --suite images: how near the images of each method come to real ones; --limit is then the images of a class.
     """
     check_writable(json)
     check_writable(html, "--html")
+    if suite == "images":
+        refuse(ctx, model)
+        names = listed(methods)
+        check([] if names == "all" else names)
+        said = options.given(ctx, "temperature", "repeat", "batch")
+        drawing = drawing_of(temperature if "--temperature" in said else None, flags)
+        often, together = repeat if "--repeat" in said else REPEAT, batch if "--batch" in said else None
+        wanted = Asked(model, names, draft, drawing, limit, often, together, seed)
+        measure_images(wanted, Told(plot, html, json, quiet), threads)
+        return
     loading = (dtype, device, exact, revision, trust_remote_code, widen, widen_draft, layers, weights)
     wanted = asked_of(costs, contexts, batches, repeat, options.given(ctx, *RACE))
     if wanted is not None:
@@ -83,7 +97,7 @@ def bench(
         _page({"costs": measure(model, loading, wanted, quiet, json)}, html)
         return
     if plot is not None and suite is None:
-        raise BadInput("--plot draws what --suite measures; give --suite parallel")
+        raise BadInput("--plot draws what --suite measures; give --suite parallel or images")
     if html is not None and (suite is not None or acceptance_bound):
         raise BadInput("--html is the page of a race, or of --costs; take --json here")
     guesses = drafts_asked(acceptance_bound, drafts, temperature)

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from decant.apps.catalog import ALONE, RECIPES, pick
+from decant.apps.catalog import ALONE, DREAMING, RECIPES, pick
 from decant.apps.cli import options
 from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, facts_table, note, show, write_json
@@ -133,6 +133,7 @@ def distill(
 
 def _enough(recipe: str | None, texts: str | None, teacher: str | None) -> bool:
     """Whether a run is named: what is taught, on what, and by whom where somebody teaches."""
-    if recipe is None or texts is None:
+    if recipe is None:
         return False
-    return bool(teacher) or pick(RECIPES, split(recipe).name, "recipe").by in ALONE
+    by = pick(RECIPES, split(recipe).name, "recipe").by
+    return (texts is not None or by in DREAMING) and (bool(teacher) or by in ALONE)

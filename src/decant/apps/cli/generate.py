@@ -13,6 +13,7 @@ from decant.apps.cli import options
 from decant.apps.cli.choosing import Flags, choosing, tell_choice
 from decant.apps.cli.completions import details, facts, summary, tell_lines
 from decant.apps.cli.exits import sentences
+from decant.apps.cli.images import COUNT, Order, draw, drawing_of, paints
 from decant.apps.cli.output import check_writable, note, write, write_json
 from decant.apps.cli.start import quieten, use_threads
 from decant.apps.cli.watching import check_watch
@@ -37,6 +38,9 @@ def generate(
     chat: Annotated[bool, typer.Option("--chat", help="A prompt is a message: answer it.")] = False,
     infill: options.Infill = False,
     fill_grammar: options.FillGrammar = None,
+    label: options.Label = None,
+    n: options.Count = None,
+    out: options.Out = None,
     max_tokens: options.MaxTokens = 128,
     temperature: options.Temperature = None,
     flags: Flags = Flags(),  # noqa: B008  (frozen)
@@ -68,8 +72,17 @@ def generate(
 ) -> None:
     """Continue PROMPT with MODEL, as the text comes; statistics go to standard error.
 
-    With --prompts all prompts of a file, several at a time: a line of JSON for each, in their order.
+    With --prompts all prompts of a file, several at a time: a line of JSON for each, in their order. A model of images
+    takes --label and writes --out instead.
     """
+    if paints(ctx, model):
+        check_writable(json)
+        check([] if method is None else [method])
+        together = batch if options.given(ctx, "batch") else None
+        drawing = drawing_of(temperature, flags)
+        order = Order(model, label or [], n or COUNT, method or "plain", draft, seed, together, drawing)
+        draw(order, out, quiet, json, threads)
+        return
     asked = _asked(prompt, prompts, limit, options.given(ctx, "limit", "batch", "cache_mb"))
     if infill and (refused := options.given(ctx, "chat", "max_tokens", "stop")):
         raise BadInput(f"{', '.join(refused)}: not with --infill, where the template is all there is; leave it out")

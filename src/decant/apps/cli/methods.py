@@ -57,10 +57,11 @@ def _method(recipe: catalog.Recipe) -> dict[str, Any]:
     knobs: dict[str, Any] = {}
     exactness = _exactness(judge)
     if recipe.decoder is not None:
-        loop = catalog.DECODERS[recipe.decoder].get()
-        knobs = _defaults(loop)
+        loop = catalog.loop_of(recipe)
+        knobs = _defaults(loop) | values_of(catalog.preset(recipe), knobs_of(loop))
         if not any(field.name == "verifier" for field in fields(loop)):
-            exactness = {"exact": False, "promise": None}
+            exact = recipe.paints and loop.exact
+            exactness = {"exact": exact, "promise": "tokens" if exact else None}
     if recipe.drafter is not None:
         pace = split(recipe.policy)
         pacing = catalog.POLICIES[pace.name].get()
@@ -71,7 +72,7 @@ def _method(recipe: catalog.Recipe) -> dict[str, Any]:
         "summary": recipe.summary,
         **exactness,
         "needs": recipe.needs or None,
-        "verifier": recipe.verifier,
+        "verifier": None if recipe.paints else recipe.verifier,
         "knobs": knobs,
         "source": recipe.source,
     }

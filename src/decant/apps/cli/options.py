@@ -11,7 +11,8 @@ Rounding = Literal["auto", "int8", "int4"]
 
 Model = Annotated[str, typer.Argument(help="A Hub id, a folder in Hugging Face format, or house:target.")]
 Draft = Annotated[
-    str | None, typer.Option(help="Draft model, or a trained head; else those that the model's decant.json names.")
+    str | None,
+    typer.Option(help="Draft model, a trained head or student; else those that the model's decant.json names."),
 ]
 Method = Annotated[str | None, typer.Option(help="How to decode: a name of `decant methods`, as name:knob=value.")]
 Methods = Annotated[str, typer.Option(help="Methods to compare, with commas between, each name:knob=value; or all.")]
@@ -77,10 +78,15 @@ AcceptanceBound = Annotated[
     bool, typer.Option("--acceptance-bound", help="What each verifier accepts, beside the most that any could.")
 ]
 Suite = Annotated[
-    Literal["parallel"] | None,
-    typer.Option(help="Questions instead of prompts, for models that fill in masks: quality over parallelism."),
+    Literal["parallel", "images"] | None,
+    typer.Option(help="parallel: questions, for models that fill in masks; images: for models of images."),
 ]
-Plot = Annotated[Path | None, typer.Option(help="With --suite: draw the curves into this file (.png, .svg, .pdf).")]
+Plot = Annotated[Path | None, typer.Option(help="With --suite: draw the picture into this file (.png, .svg, .pdf).")]
+Label = Annotated[
+    list[str] | None, typer.Option(help="Of a model of images: a class; several take turns; by default all do.")
+]
+Count = Annotated[int | None, typer.Option("--n", min=1, help="Of a model of images: how many (64).")]
+Out = Annotated[Path | None, typer.Option(help="Of a model of images: the PNG file that they are written to.")]
 Drafts = Annotated[str | None, typer.Option(help="With --acceptance-bound: guesses at a position (1,2,4).")]
 Html = Annotated[
     str | None, typer.Option("--html", help="Write a page to read to this file: it needs no network and no script.")
