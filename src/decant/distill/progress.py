@@ -67,11 +67,16 @@ def forget(folder: Path, step: int) -> None:
 
 
 @contextmanager
-def reporting(settings: Settings, folder: Path, first: int) -> Iterator[Callable[[Row], None]]:
-    """Where rows go. Raises MissingExtra without TensorBoard where that is wanted, BadInput where the disk is full."""
+def reporting(
+    settings: Settings, folder: Path, first: int, said: Callable[[Row], str] | None = None
+) -> Iterator[Callable[[Row], None]]:
+    """Where rows go. said: a row in words, where it has others than nats and tokens.
+
+    Raises MissingExtra without TensorBoard where that is wanted, BadInput where the disk is full.
+    """
     metrics = folder / METRICS
     with ExitStack() as open_files:
-        tells = [open_files.enter_context(_drawing(settings, first))]
+        tells = [open_files.enter_context(_drawing(settings, first, said or _said))]
         if settings.tensorboard:
             tells.append(open_files.enter_context(_events(folder / EVENTS, first)))
 
@@ -100,14 +105,14 @@ def _events(folder: Path, first: int) -> Iterator[Callable[[Row], None]]:
 
         def tell(row: Row) -> None:
             for name, value in row.items():
-                if name != "step":
+                if name != "step" and not isinstance(value, str):
                     writer.add_scalar(name, value, row["step"])
 
         yield tell
 
 
 @contextmanager
-def _drawing(settings: Settings, first: int) -> Iterator[Callable[[Row], None]]:
+def _drawing(settings: Settings, first: int, said: Callable[[Row], str]) -> Iterator[Callable[[Row], None]]:
     """A bar on a terminal, plain lines elsewhere."""
     out: TextIO = sys.stderr
     if settings.quiet:
@@ -119,7 +124,7 @@ def _drawing(settings: Settings, first: int) -> Iterator[Callable[[Row], None]]:
         def plain(row: Row) -> None:
             step = row["step"]
             left = (time.monotonic() - began) / (step - first) * (settings.steps - step)
-            out.write(f"step {step}/{settings.steps}  {_said(row)}  {left / 60:.0f} min left\n")
+            out.write(f"step {step}/{settings.steps}  {said(row)}  {left / 60:.0f} min left\n")
             out.flush()
 
         yield plain
@@ -127,7 +132,7 @@ def _drawing(settings: Settings, first: int) -> Iterator[Callable[[Row], None]]:
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=out)) as progress:
         bar = progress.add_task("", total=settings.steps, completed=first)
-        yield lambda row: progress.update(bar, completed=row["step"], description=_said(row))
+        yield lambda row: progress.update(bar, completed=row["step"], description=said(row))
 
 
 def _said(row: Row) -> str:
