@@ -41,7 +41,7 @@ class Lesson:
 LESSONS: Final = (
     Lesson("ar", "dd1:head=flow:pairs=50000:ema=0.998", 3000, 128, 2e-3),
     Lesson("ar", "dd2:head=50:tuning=300:guidance=3:draws=2:width=64:alignment=100", 2500, 64, 5e-4),
-    Lesson("var", "dd1:head=flow:pairs=50000:ema=0.998", 2000, 128, 2e-3),
+    Lesson("var", "dd1:head=flow:pairs=50000:ema=0.998:middle=1", 2000, 128, 2e-3),
     Lesson("var", "dd2", 2500, 64),
 )
 
