@@ -78,14 +78,14 @@ def test_speculative_jacobi_knows_its_codes_and_what_was_counted(pictures_folder
     assert (raster.codes, raster.columns) == (len(images.tokenizer.codes_VC), images.tokenizer.layout.grid)
     counted = (pictures_folder / marginals.FILE).is_file()
     assert (raster.probs_YLV is not None) == counted
-    assert drafter_of(trial, "sjd:initial=vertical:draws=gumbel").draws == "gumbel"
+    assert drafter_of(trial, "sjd:entering=vertical:draws=gumbel").draws == "gumbel"
 
 
 def test_a_text_has_no_raster(trial: Trial) -> None:
     text = replace(trial, target=replace(trial.target, name="a model in memory"))
     assert drafter_of(text, "sjd").raster is None
-    with pytest.raises(BadInput, match="take initial=repeat"):
-        drafter_of(text, "sjd:initial=vertical")
+    with pytest.raises(BadInput, match="take entering=repeat"):
+        drafter_of(text, "sjd:entering=vertical")
 
 
 def test_who_verifies_decides_how_it_draws(trial: Trial) -> None:

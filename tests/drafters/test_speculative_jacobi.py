@@ -26,7 +26,7 @@ LM = MarkovLM.random(vocab=4, seed=3)
 PLACES = 16
 PICTURES = Raster(codes=16, columns=4)
 COUNTED = Raster(4, 2, torch.rand(2, 9, 4, generator=torch.Generator().manual_seed(0)).softmax(-1))
-INITIAL = ["random", "repeat", "horizontal", "vertical"]
+ENTERING = ["random", "repeat", "horizontal", "vertical"]
 DRAWS = ["fresh", "gumbel", "maximal"]
 WARPS = {"T=1": temperature(1.0), "T=0.7, top 3": chain(temperature(0.7), top_k(3))}
 
@@ -53,7 +53,7 @@ def calls(composed: Speculative, requests: int = 300) -> float:
 
 
 @pytest.mark.parametrize(
-    ("initial", "draws", "warp"),
+    ("entering", "draws", "warp"),
     [
         *(("random", draws, "T=1") for draws in DRAWS),
         ("repeat", "maximal", "T=1"),
@@ -64,10 +64,10 @@ def calls(composed: Speculative, requests: int = 300) -> float:
         ("horizontal", "maximal", "T=0.7, top 3"),
     ],
 )
-def test_nothing_is_lost(initial, draws, warp: str) -> None:
+def test_nothing_is_lost(entering, draws, warp: str) -> None:
     """The joint law of four tokens: the third was redrawn twice where the first two were refused. Of 256 outcomes and
     20,000 draws an effect of 0.013 is caught with power above 0.99."""
-    drafter = SpeculativeJacobi(initial, draws, raster=COUNTED)
+    drafter = SpeculativeJacobi(entering, draws, raster=COUNTED)
     check_law(decoder(drafter, WARPS[warp]), LM, WARPS[warp], length=4)
 
 
@@ -176,9 +176,9 @@ def test_no_window_is_plain_decoding() -> None:
     assert calls(decoder(SpeculativeJacobi(), depth=0), requests=4) == PLACES
 
 
-def window(root: int, initial, depth: int = 6, rows: int = 0) -> tuple[Draft, WindowState]:
+def window(root: int, entering, depth: int = 6, rows: int = 0) -> tuple[Draft, WindowState]:
     """A first draft behind a prompt of one token; with rows, one behind as many rows that each say their own number."""
-    drafter, noise = SpeculativeJacobi(initial, raster=PICTURES), Noise.of([3])
+    drafter, noise = SpeculativeJacobi(entering, raster=PICTURES), Noise.of([3])
     state = drafter.start(torch.tensor([[root]]), Scores(torch.empty(1, 0, 20)))
     if rows:
         scores = Scores(50 * torch.eye(20)[None, : rows + 1])
@@ -202,8 +202,8 @@ def test_what_enters_the_window() -> None:
 
 
 def test_a_class_is_no_code_and_is_neither_copied_nor_guessed() -> None:
-    for initial in INITIAL:
-        draft, _ = window(17, initial, depth=500)
+    for entering in ENTERING:
+        draft, _ = window(17, entering, depth=500)
         first = draft.laws_BMV[0, 0]
         assert torch.allclose(first[:16], torch.tensor(1 / 16))
         assert first[16:].sum() == 0
@@ -247,9 +247,9 @@ def test_windows_of_two_widths_join_and_part() -> None:
 
 
 def test_a_way_to_begin_needs_what_it_begins_with() -> None:
-    with pytest.raises(BadInput, match="take initial=repeat"):
+    with pytest.raises(BadInput, match="take entering=repeat"):
         SpeculativeJacobi("vertical")
-    with pytest.raises(BadInput, match="take initial=random"):
+    with pytest.raises(BadInput, match="take entering=random"):
         SpeculativeJacobi("marginal", raster=PICTURES)
     for codes, columns in ((0, 4), (4, 0)):
         with pytest.raises(BadInput, match=f"got {codes} and {columns}"):

@@ -18,7 +18,7 @@ from decant.numerics import append, chain_laws, latest, likeliest, normalise, ta
 from decant.protocols import Warp
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
-Initial = Literal["marginal", "random", "repeat", "horizontal", "vertical"]
+Entering = Literal["marginal", "random", "repeat", "horizontal", "vertical"]
 Draws = Literal["fresh", "gumbel", "maximal"]
 
 
@@ -83,7 +83,7 @@ class WindowState:
 class SpeculativeJacobi:
     """A chain of the depth asked for, whose laws are the target's own, one pass old and behind guesses, not tokens.
 
-    initial: what stands in places that enter the window. marginal: drawn from what stands there in images of the class;
+    entering: what stands in places that enter the window. marginal: drawn from what stands there in images of the class;
         random: any code, evenly; repeat: copies of the last guess; horizontal: drawn from the last law that is known,
         the left neighbour's; vertical: copies of what stands a row above. Where there is nothing to copy, or to draw
         from, it is random. None: marginal where the raster holds such laws, else repeat.
@@ -99,23 +99,23 @@ class SpeculativeJacobi:
     raster:  of a model of images; None: a guess may be any id, and there are no rows.
 
     A pass settles at least one token. Keeps depth x V floats a request, twice that with maximal draws. Ordinary models
-    of language gain next to nothing: what follows a wrong guess says little. Raises BadInput for an `initial` that the
+    of language gain next to nothing: what follows a wrong guess says little. Raises BadInput for an `entering` that the
     raster does not allow, IncompatibleParts for guesses that stay under a verifier with hindsight.
     """
 
-    initial: Initial | None = None
+    entering: Entering | None = None
     draws: Draws = "maximal"
     coupled: bool = False
     hindsight: bool = False
     raster: Raster | None = None
 
     def __post_init__(self) -> None:
-        if self.initial == "vertical" and self.raster is None:
-            raise BadInput("a vertical neighbour is one of an image, and this model makes none; take initial=repeat")
-        if self.initial == "marginal" and (self.raster is None or self.raster.probs_YLV is None):
+        if self.entering == "vertical" and self.raster is None:
+            raise BadInput("a vertical neighbour is one of an image, and this model makes none; take entering=repeat")
+        if self.entering == "marginal" and (self.raster is None or self.raster.probs_YLV is None):
             raise BadInput(
-                "initial=marginal draws from how often codes stand in a place, which is only known beside a model of "
-                "images that holds marginals.safetensors; take initial=random"
+                "entering=marginal draws from how often codes stand in a place, which is only known beside a model of "
+                "images that holds marginals.safetensors; take entering=random"
             )
         if self.hindsight and self.draws != "fresh" and not self.coupled:
             raise IncompatibleParts(
@@ -175,15 +175,15 @@ class SpeculativeJacobi:
     @property
     def _back(self) -> int:
         """How far back it copies from."""
-        return self.raster.columns if self.raster is not None and self.initial == "vertical" else 1
+        return self.raster.columns if self.raster is not None and self.entering == "vertical" else 1
 
     @property
     def _marginal(self) -> Tensor | None:
         """probs_YLV, where they are drawn from."""
-        return self.raster.probs_YLV if self.raster is not None and self.initial in (None, "marginal") else None
+        return self.raster.probs_YLV if self.raster is not None and self.entering in (None, "marginal") else None
 
     def _laws(self, window: WindowState, warp: Warp, root_B: Tensor) -> Tensor:
-        """laws_BNV that places are drawn from: what the target said there, after the warp; elsewhere as `initial` has
+        """laws_BNV that places are drawn from: what the target said there, after the warp; elsewhere as `entering` has
         it."""
         vocab, device = window.logits_BNV.shape[-1], window.rows_B.device
         may_V = torch.arange(vocab, device=device) < (vocab if self.raster is None else self.raster.codes)
@@ -192,7 +192,7 @@ class SpeculativeJacobi:
             said_BNV = likeliest(said_BNV, LIKELY)
         at_N, rows_B1 = torch.arange(said_BNV.shape[1], device=device), window.rows_B[:, None]
         known_BN, enters_BNV = at_N < rows_B1, may_V / may_V.sum()
-        if self.initial == "horizontal":
+        if self.entering == "horizontal":
             near_BN1 = torch.minimum(at_N, rows_B1 - 1).clamp_min(0)[..., None]
             said_BNV = said_BNV.gather(1, near_BN1.expand_as(said_BNV))
             known_BN = (rows_B1 > 0).expand_as(known_BN)
@@ -208,7 +208,7 @@ class SpeculativeJacobi:
         """Which of the recent tokens and the window's places, one after the other, each place copies; PAD: none."""
         at_N = torch.arange(window.guess_BN.shape[1], device=window.guess_BN.device)
         rows_B1, back = window.rows_B[:, None], self._back
-        copies = self.initial in ("repeat", "vertical") or (self.initial is None and self._marginal is None)
+        copies = self.entering in ("repeat", "vertical") or (self.entering is None and self._marginal is None)
         if not copies:
             return torch.full_like(window.guess_BN, PAD)
         # Whole rows up, until what stands there is said or drawn and no copy itself.

@@ -2,7 +2,7 @@
 
     python -m decant.house.digits_students [--set digits|mnist] [--teachers FOLDER] [--out FOLDER] [--only NAME,NAME]
 
-About half an hour of one thread each; every student goes on where an earlier run was interrupted. Checkpoints live
+Ten to thirty minutes of one thread each; every student goes on where an earlier run was interrupted. Checkpoints live
 under $DECANT_HOME/images/students (default ~/.cache/decant/images/students). --teachers says where digits-ar and
 digits-var lie, or, with --set mnist, mnist-ar and mnist-var; without it they are the house's own.
 """
@@ -39,9 +39,9 @@ class Lesson:
 
 
 LESSONS: Final = (
-    Lesson("ar", "dd1:head=flow:pairs=50000:ema=0.998", 3000, 128, 2e-3),
+    Lesson("ar", "dd1:pairs=50000:ema=0.998", 3000, 128, 2e-3),
     Lesson("ar", "dd2:head=50:tuning=300:guidance=3:draws=2:width=64:alignment=100", 2500, 64, 5e-4),
-    Lesson("var", "dd1:head=flow:pairs=50000:ema=0.998:middle=1", 2000, 128, 2e-3),
+    Lesson("var", "dd1:pairs=50000:ema=0.998", 3000, 128, 2e-3),
     Lesson("var", "dd2", 2500, 64),
 )
 
