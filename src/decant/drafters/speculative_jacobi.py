@@ -83,10 +83,10 @@ class WindowState:
 class SpeculativeJacobi:
     """A chain of the depth asked for, whose laws are the target's own, one pass old and behind guesses, not tokens.
 
-    entering: what stands in places that enter the window. marginal: drawn from what stands there in images of the class;
-        random: any code, evenly; repeat: copies of the last guess; horizontal: drawn from the last law that is known,
-        the left neighbour's; vertical: copies of what stands a row above. Where there is nothing to copy, or to draw
-        from, it is random. None: marginal where the raster holds such laws, else repeat.
+    entering: what stands in places that enter the window. marginal: drawn from what stands there in images of the
+        class; random: any code, evenly; repeat: copies of the last guess; horizontal: drawn from the last law that is
+        known, the left neighbour's; vertical: copies of what stands a row above. Where there is nothing to copy, or to
+        draw from, it is random. None: marginal where the raster holds such laws, else repeat.
     draws:   how a place is drawn again, each time from its newest law. fresh: with new numbers (the paper's); gumbel:
         with the numbers that belong to the place, so that a law that hardly moved draws the same guess; maximal: the
         guess is kept as often as any draw from the new law could keep it. A guess that stays leaves the laws behind it
