@@ -8,27 +8,24 @@ it is then its teacher from the first step on, and what it has to learn is to lo
 Source: Liu et al. 2024, arXiv:2412.17153 (Distilled Decoding 1; the student with `flow` is our own).
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from decant.errors import BadInput
 from decant.images.jumping import Jumped, flowed_unit
 from decant.images.layout import Layout
+from decant.models.images import students
 from decant.models.images.body import Body, BodySpec
 from decant.models.images.folder import read_tokenizer
 
 ARCHITECTURE: Final = "DistilledDecoding1"
 KIND: Final = "dd1"
-WEIGHTS: Final = "model.safetensors"
 
 Carried = Callable[[Tensor], Tensor]
 """vectors_BLC -> inputs_BLC, as `ImageTokenizer.carried`."""
@@ -169,15 +166,8 @@ def inherit(net: JumpNet, teacher: Body, head_VD: Tensor) -> list[str]:
 
 
 def save(net: JumpNet, folder: Path) -> None:
-    """config.json, and model.safetensors in bfloat16, the codebook in float32."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        name: value.detach().cpu().contiguous().to(torch.float32 if name == "codes_VC" else torch.bfloat16)
-        for name, value in net.state_dict().items()
-    }
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)
-    (folder / "config.json").write_text(json.dumps(written(net.spec), indent=2) + "\n", encoding="utf-8")
+    """config.json and model.safetensors (`students.write`)."""
+    students.write(net, written(net.spec), folder)
 
 
 def written(spec: JumpSpec) -> dict[str, Any]:
@@ -191,37 +181,16 @@ def written(spec: JumpSpec) -> dict[str, Any]:
 
 def read(folder: Path) -> JumpNet:
     """The student of a folder, float32, ready to jump. Raises BadInput for a folder that holds none."""
-    spec = _described(folder)
-    try:
-        weights = load_file(folder / WEIGHTS)
-        net = untrained(spec, carried=read_tokenizer(folder).carried if spec.flow else None)
-        net.load_state_dict({name: value.float() for name, value in weights.items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise BadInput(f"{folder / WEIGHTS} does not hold the weights that config.json promises: {reason}") from error
-    return net.requires_grad_(False).eval()
-
-
-def _described(folder: Path) -> JumpSpec:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"{folder} holds no config.json that can be read; give the folder of a student, as `decant distill dd1` "
-            f"writes it"
-        ) from error
-    if ARCHITECTURE not in (config.get("architectures") or ()):
-        raise BadInput(
-            f"{folder} holds {config.get('architectures')}, and a student of dd1 is a {ARCHITECTURE}; give the folder "
-            f"that `decant distill dd1` writes"
-        )
-    return _spec(config, folder)
+    spec = _spec(students.described(folder, ARCHITECTURE, KIND), folder)
+    net = untrained(spec, carried=read_tokenizer(folder).carried if spec.flow else None)
+    students.fill(net, folder)
+    return net
 
 
 def _spec(config: Mapping[str, Any], folder: Path) -> JumpSpec:
     try:
         jump = config["jump"]
-        body = BodySpec(**{**jump["body"], "sides": tuple(jump["body"]["sides"])})
+        body = students.body_of(jump["body"])
         flow = {name: jump[name] for name in ("flow", "sharpness") if name in jump}
         steps, codes = tuple(jump["steps"]), config["vocab_size"]
         return JumpSpec(config["decant"]["teacher"], body, codes, steps, jump["split"], **flow)

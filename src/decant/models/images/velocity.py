@@ -6,7 +6,6 @@ vector share a pass of the body. The generator asks its head once, at t = 1, whe
 Source: Liu et al. 2025, arXiv:2510.21003 (Distilled Decoding 2); the head: Li et al. 2024, arXiv:2406.11838 (MAR).
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,19 +13,17 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from decant.errors import BadInput
 from decant.images.layout import Layout
+from decant.models.images import students
 from decant.models.images.body import Body, BodySpec
 from decant.models.images.folder import read_tokenizer
 
 ARCHITECTURE: Final = "DistilledDecoding2"
 KIND: Final = "dd2"
-WEIGHTS: Final = "model.safetensors"
 WAVES: Final = 8  # of a time; their lengths halve, and the shortest tells apart times that differ by 0.01
 
 Carried = Callable[[Tensor], Tensor]
@@ -151,15 +148,8 @@ def inherit(net: VelocityNet, teacher: Body) -> None:
 
 
 def save(net: VelocityNet, folder: Path) -> None:
-    """config.json and model.safetensors in bfloat16, the codebook in float32; the tokenizer is not its affair."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {
-        name: value.detach().cpu().contiguous().to(torch.float32 if name == "codes_VC" else torch.bfloat16)
-        for name, value in net.state_dict().items()
-    }
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)
-    (folder / "config.json").write_text(json.dumps(written(net.spec), indent=2) + "\n", encoding="utf-8")
+    """config.json and model.safetensors (`students.write`); the tokenizer is not its affair."""
+    students.write(net, written(net.spec), folder)
 
 
 def written(spec: VelocitySpec) -> dict[str, Any]:
@@ -173,37 +163,16 @@ def written(spec: VelocitySpec) -> dict[str, Any]:
 def read(folder: Path) -> VelocityNet:
     """The student of a folder, float32, ready to draw; it reads the tokenizer beside it. Raises BadInput for a folder
     that holds none."""
-    spec = _described(folder)
-    try:
-        weights = load_file(folder / WEIGHTS)
-        net = untrained(spec, read_tokenizer(folder).carried)
-        net.load_state_dict({name: value.float() for name, value in weights.items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise BadInput(f"{folder / WEIGHTS} does not hold the weights that config.json promises: {reason}") from error
-    return net.requires_grad_(False).eval()
-
-
-def _described(folder: Path) -> VelocitySpec:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"{folder} holds no config.json that can be read; give the folder of a student, as `decant distill dd2` "
-            f"writes it"
-        ) from error
-    if ARCHITECTURE not in (config.get("architectures") or ()):
-        raise BadInput(
-            f"{folder} holds {config.get('architectures')}, and a student of dd2 is a {ARCHITECTURE}; give the folder "
-            f"that `decant distill dd2` writes"
-        )
-    return _spec(config, folder)
+    spec = _spec(students.described(folder, ARCHITECTURE, KIND), folder)
+    net = untrained(spec, read_tokenizer(folder).carried)
+    students.fill(net, folder)
+    return net
 
 
 def _spec(config: Mapping[str, Any], folder: Path) -> VelocitySpec:
     try:
         said = config["velocity"]
-        body = BodySpec(**{**said["body"], "sides": tuple(said["body"]["sides"])})
+        body = students.body_of(said["body"])
         return VelocitySpec(config["decant"]["teacher"], body, config["vocab_size"], said["width"], said["depth"])
     except (KeyError, TypeError) as error:
         raise BadInput(f"{folder / 'config.json'} lacks or misspells {error}; teach the student anew") from error
