@@ -13,9 +13,10 @@ GRAIN: Final = 256  # slots a lane grows by
 
 @final
 class Lane:
-    """Keys and values of one request in all layers: rows_L2KSW (2: keys, values). `owner`: who may write."""
+    """Keys and values of one request in all layers: rows_L2KSW (2: keys, values). `owner`: the mark of the batch that
+    may write; not the batch itself, as two that know each other keep their memory until the garbage collector comes."""
 
-    def __init__(self, rows_L2KSW: Tensor, owner: "Lanes") -> None:
+    def __init__(self, rows_L2KSW: Tensor, owner: object) -> None:
         self.rows_L2KSW, self.owner = rows_L2KSW, owner
 
     @property
@@ -29,7 +30,7 @@ class Lane:
             more = -(-slots // GRAIN) * GRAIN - self.slots
             self.rows_L2KSW = pad(self.rows_L2KSW, (0, 0, 0, more))  # zeros: what a mask hides must not be nan
 
-    def copy(self, cached: int, owner: "Lanes") -> "Lane":
+    def copy(self, cached: int, owner: object) -> "Lane":
         """The first `cached` tokens, in a lane of `owner`'s."""
         slots = -(-cached // GRAIN) * GRAIN
         rows_L2KSW = self.rows_L2KSW[:, :, :, :cached]
@@ -45,24 +46,24 @@ class Lanes:
     """
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
-        self.lanes = list(lanes)
+        self.lanes, self._mark = list(lanes), object()
 
     @classmethod
     def empty(cls, requests: int, shape: tuple[int, int, int], like: Tensor) -> "Lanes":
         """shape: layers, heads of keys, width; like: for type and device."""
         layers, heads, width = shape
         found = cls([])
-        found.lanes = [Lane(like.new_zeros(layers, 2, heads, 0, width), found) for _ in range(requests)]
+        found.lanes = [Lane(like.new_zeros(layers, 2, heads, 0, width), found._mark) for _ in range(requests)]
         return found
 
     def owns(self) -> bool:
         """Whether nobody else may have written here."""
-        return all(lane.owner is self for lane in self.lanes)
+        return all(lane.owner is self._mark for lane in self.lanes)
 
     def claim(self, cached: Sequence[int]) -> None:
         """Copy what belongs to others by now."""
         self.lanes = [
-            lane if lane.owner is self else lane.copy(count, self)
+            lane if lane.owner is self._mark else lane.copy(count, self._mark)
             for lane, count in zip(self.lanes, cached, strict=True)
         ]
 
@@ -93,6 +94,6 @@ class Lanes:
         """A batch of these lanes; of one that is there twice, the second is a copy."""
         found = Lanes([])
         for lane in lanes:
-            found.lanes.append(lane.copy(lane.slots, found) if lane.owner is found else lane)
-            lane.owner = found
+            found.lanes.append(lane.copy(lane.slots, found._mark) if lane.owner is found._mark else lane)
+            lane.owner = found._mark
         return found
