@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from decant import house
+from decant.distill.images.rule import teacher_of
 from decant.errors import BadInput
 from decant.images.flow import flow_map, nearest, posterior_mean
+from decant.models.images.folder import read_images
 from decant.testing.chi_square import assert_distributed_as
 from decant.testing.tables import CODES, TableTeacher
 
@@ -91,3 +94,16 @@ def test_a_table_reads_codes_as_vectors() -> None:
 def test_no_step_is_refused() -> None:
     with pytest.raises(BadInput):
         flow_map(noise(1, 2), torch.zeros(1, 3), torch.tensor(CODES), steps=0)
+
+
+@pytest.mark.parametrize("name", house.IMAGES)
+def test_on_a_real_model_its_codes_have_the_law(name: str) -> None:
+    """Of the first place of a three, under guidance and top-k, and of the next unit's last place behind code 5."""
+    teacher = teacher_of(read_images(f"house:{name}"))
+    state = teacher.start(torch.tensor([3]))
+    laws = [teacher.law(state)[0, 0]]
+    laws.append(teacher.law(teacher.follow(state, torch.tensor([[5]])))[0, -1])
+    for logp_V in laws:
+        eps_XC = noise(DRAWS, teacher.codes_VC.shape[1])
+        drawn_X = flow_map(eps_XC, logp_V.expand(DRAWS, -1), teacher.codes_VC)
+        assert_distributed_as(drawn_X, logp_V.exp(), f"the flow map under a law of {name}")
