@@ -25,8 +25,10 @@ from decant.apps.server.sample import Piece, Sample, samples_of
 from decant.apps.server.ticket import Event, Ticket, deliver
 from decant.decoders.continuous import MEGABYTE
 from decant.errors import BadInput, DecantError
+from decant.models.machine import hand_back
 
 NAP: Final = 1.0  # seconds between two looks around of an engine that has nothing to do
+TRIM: Final = 30.0  # seconds between two times that freed memory goes back: caches of many sizes leave holes
 
 log = logging.getLogger("decant")
 
@@ -106,10 +108,14 @@ class Engine:
 
     def _run(self) -> None:
         torch.set_num_threads(torch.get_num_threads())  # OpenMP counts them for each thread that asks
+        trimmed = time.monotonic()
         with torch.inference_mode():
             while not self._closed:
                 try:
                     self._look()
+                    if time.monotonic() - trimmed > TRIM:
+                        hand_back()
+                        trimmed = time.monotonic()
                 except Exception as error:  # a fault of the engine's own must not silence it
                     log.exception("the engine stumbled")
                     for crank in self._cranks.busy():
