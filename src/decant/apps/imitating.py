@@ -3,15 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from decant.apps.teaching import STUDENTS, Asked, Outcome, Told, place, recipe_of
-from decant.distill.images.dd1 import DD1
-from decant.distill.images.imitating import Run, sketch
+from decant.apps.pupils import opened
+from decant.apps.teaching import Asked, Outcome, Told
+from decant.distill.images.imitating import sketch
 from decant.distill.images.imitating import teach as taught
-from decant.distill.images.rule import teacher_of
 from decant.distill.settings import Settings
-from decant.errors import BadInput
-from decant.models.images.folder import read_images
-from decant.models.images.teacher import CodeTeacher
 
 RATE: Final = 1e-3
 SAVED: Final = 10  # checkpoints of a run, and previews
@@ -19,15 +15,15 @@ SAVED: Final = 10  # checkpoints of a run, and previews
 
 def teach(asked: Asked, told: Told) -> Outcome:
     """Trajectories, then the student. Raises BadInput, or IncompatibleParts for a teacher of texts."""
-    recipe, teacher, settings, run = _opened(asked)
-    report = taught(recipe, teacher, settings, run, lambda done, total: told(done, total, "trajectories"))
+    recipe, teacher, run = opened(asked)
+    report = taught(recipe, teacher, _settings(asked), run, lambda done, total: told(done, total, "trajectories"))
     return Outcome(report, _facts(report))
 
 
 def plan(asked: Asked, told: Told) -> Outcome:
     """What would run, and how long it would take; nothing is trained, nothing is written."""
-    recipe, teacher, settings, run = _opened(asked)
-    report = sketch(recipe, teacher, settings, run)
+    recipe, teacher, run = opened(asked)
+    report = sketch(recipe, teacher, _settings(asked), run)
     seconds = report["seconds"]
     facts = {
         "student": f"{report['parameters']:,} parameters",
@@ -37,21 +33,8 @@ def plan(asked: Asked, told: Told) -> Outcome:
     return Outcome(report, facts)
 
 
-def _opened(asked: Asked) -> tuple[DD1, CodeTeacher, Settings, Run]:
-    asked.refuse("the teacher makes its own data", "limit", "length", "max_tokens")
-    if asked.texts:
-        raise BadInput(f"--data {asked.texts} is not for dd1: the teacher makes its own data; leave it out")
-    asked.refuse("a student of its own is made of the teacher", "student", *STUDENTS)
-    asked.refuse("it takes steps", "minutes")
-    asked.refuse("the teacher draws as its decant.json says", "temperature")
-    if not asked.teacher:
-        raise BadInput("dd1 needs --teacher, a model of images: house:digits-ar, or a folder of one")
-    recipe: DD1 = recipe_of(asked.recipe)
-    teacher = teacher_of(read_images(asked.teacher))
-    device = place(asked.device)
-    teacher.network.to(device)
-    teacher.tokenizer.to(device)  # pyright: ignore[reportAttributeAccessIssue]
-    settings = Settings(
+def _settings(asked: Asked) -> Settings:
+    return Settings(
         steps=asked.steps,
         peak=asked.rate or RATE,
         warmup=min(100, asked.steps // 10),
@@ -61,7 +44,6 @@ def _opened(asked: Asked) -> tuple[DD1, CodeTeacher, Settings, Run]:
         report_every=max(1, min(50, asked.steps // SAVED)),
         quiet=asked.quiet,
     )
-    return recipe, teacher, settings, Run(asked.teacher, asked.out, asked.origin(), asked.batch, asked.seed)
 
 
 def _facts(report: Mapping[str, Any]) -> dict[str, str]:

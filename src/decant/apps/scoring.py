@@ -3,16 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from decant.apps.teaching import STUDENTS, Asked, Outcome, Told, place, recipe_of
-from decant.distill.images.alternating import Schedule
-from decant.distill.images.dd2 import DD2
-from decant.distill.images.imitating import Run
-from decant.distill.images.rule import teacher_of
+from decant.apps.pupils import opened
+from decant.apps.teaching import Asked, Outcome, Told
 from decant.distill.images.scoring import sketch
 from decant.distill.images.scoring import teach as taught
-from decant.errors import BadInput
-from decant.models.images.folder import read_images
-from decant.models.images.teacher import CodeTeacher
 
 RATE: Final = 5e-4
 
@@ -20,15 +14,15 @@ RATE: Final = 5e-4
 def teach(asked: Asked, told: Told) -> Outcome:
     """The teacher's images, then both networks in turns. Raises BadInput, or IncompatibleParts for a teacher of
     texts."""
-    recipe, teacher, schedule, run = _opened(asked)
-    report = taught(recipe, teacher, schedule, run, asked.quiet)
+    recipe, teacher, run = opened(asked)
+    report = taught(recipe, teacher, recipe.schedule(asked.steps, asked.rate or RATE), run, asked.quiet)
     return Outcome(report, _facts(report))
 
 
 def plan(asked: Asked, told: Told) -> Outcome:
     """What would run, and how long it would take; nothing is trained, nothing is written."""
-    recipe, teacher, schedule, run = _opened(asked)
-    report = sketch(recipe, teacher, schedule, run)
+    recipe, teacher, run = opened(asked)
+    report = sketch(recipe, teacher, recipe.schedule(asked.steps, asked.rate or RATE), run)
     phases = {
         f"phase {at}, {phase['name']}": f"{phase['turns']:,} turns" for at, phase in enumerate(report["phases"], 1)
     }
@@ -38,24 +32,6 @@ def plan(asked: Asked, told: Told) -> Outcome:
         "time": f"{report['seconds']['training'] / 60:.1f} minutes of training",
     }
     return Outcome(report, facts)
-
-
-def _opened(asked: Asked) -> tuple[DD2, CodeTeacher, Schedule, Run]:
-    asked.refuse("the teacher makes its own data", "limit", "length", "max_tokens")
-    if asked.texts:
-        raise BadInput(f"--data {asked.texts} is not for dd2: the teacher makes its own data; leave it out")
-    asked.refuse("a student of its own is made of the teacher", "student", *STUDENTS)
-    asked.refuse("it takes steps", "minutes")
-    asked.refuse("the teacher draws as its decant.json says", "temperature")
-    if not asked.teacher:
-        raise BadInput("dd2 needs --teacher, a model of images: house:digits-ar, or a folder of one")
-    recipe: DD2 = recipe_of(asked.recipe)
-    teacher = teacher_of(read_images(asked.teacher))
-    device = place(asked.device)
-    teacher.network.to(device)
-    teacher.tokenizer.to(device)  # pyright: ignore[reportAttributeAccessIssue]
-    schedule = recipe.schedule(asked.steps, asked.rate or RATE)
-    return recipe, teacher, schedule, Run(asked.teacher, asked.out, asked.origin(), asked.batch, asked.seed)
 
 
 def _facts(report: Mapping[str, Any]) -> dict[str, str]:
