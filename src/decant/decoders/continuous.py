@@ -4,11 +4,13 @@ Source: Yu et al. 2022, "Orca", OSDI; prefill in chunks between steps: Agrawal e
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, final
 
 import torch
 
+from decant.decoders.blamed import AtFault, marks_of
 from decant.decoders.generate import Output, right_pad
 from decant.decoders.saying import rows_of
 from decant.decoders.stopping import Stopping
@@ -44,6 +46,15 @@ class Request:
 
 
 @final
+class Fallen(Exception):
+    """errors: of each request that is at fault its own error. They have left; the others stand as before the step."""
+
+    def __init__(self, errors: Mapping[Request, Exception]) -> None:
+        super().__init__("; ".join(map(str, errors.values())))
+        self.errors = errors
+
+
+@final
 class Continuous(Generic[S]):
     """At most `batch` requests at a time over one decoder; the others wait, first come, first served.
 
@@ -67,6 +78,7 @@ class Continuous(Generic[S]):
         self.waiting: deque[Request] = deque()
         self.taught: Any = None
         self._state: Any = None
+        self._marks: dict[Request, frozenset[int]] = {}
 
     def add(self, request: Request) -> None:
         """Put a request in line. Raises BadInput where it would not fit the cache even alone."""
@@ -87,11 +99,17 @@ class Continuous(Generic[S]):
 
     @torch.inference_mode()
     def step(self) -> list[Request]:
-        """One step of all that run, after those that can have joined; returns the requests that took part."""
+        """One step of all that run, after those that can have joined; returns the requests that took part.
+
+        Raises Fallen where a constraint that is `blamed.Blamed` raised for some of them.
+        """
         self._admit()
         if not self.running:
             return []
-        self._state, step = self.decoder.step(self._state)
+        try:
+            self._state, step = self.decoder.step(self._state)
+        except AtFault as fault:  # an old state is a point of return, whatever part of the step was taken
+            raise self._parted(fault) from fault
         served = self.running
         for request, said in zip(served, rows_of(step), strict=True):
             request.output.extend(*said, request.stopping)
@@ -106,7 +124,11 @@ class Continuous(Generic[S]):
             if not idle and isinstance(self.decoder, Gradual) and not self.decoder.prepare(prompt_1T):
                 return
             request = self.waiting.popleft()
-            state = self.decoder.start(prompt_1T, Noise.of([request.seed], self.device))
+            try:
+                state = self.decoder.start(prompt_1T, Noise.of([request.seed], self.device))
+            except AtFault as fault:
+                raise Fallen({request: next(iter(fault.errors.values()))}) from fault
+            self._marks[request] = marks_of(state)
             self._state = join_rows(self._state, state) if self.running else state
             self.running = [*self.running, request]
             if not idle:
@@ -120,6 +142,19 @@ class Continuous(Generic[S]):
             return 0.0
         return self.decoder.cache_bytes([request.tokens for request in requests]) / MEGABYTE
 
+    def _parted(self, fault: AtFault) -> Fallen:
+        """Those at fault leave. Raises the fault itself where the decoder's state hides whose it is."""
+        errors = {
+            request: error
+            for request in self.running
+            for mark, error in fault.errors.items()
+            if mark in self._marks[request]
+        }
+        if not errors:
+            raise fault
+        self._keep([request for request in self.running if request not in errors])
+        return Fallen(errors)
+
     def _keep(self, requests: list[Request]) -> None:
         """Let the others go; what they taught stays."""
         if len(requests) == len(self.running):
@@ -131,6 +166,7 @@ class Continuous(Generic[S]):
             self.decoder = self.decoder.warmed(self.taught)
         self._state = select_rows(self._state, torch.tensor(rows, device=self.device)) if rows else None
         self.running = requests
+        self._marks = {request: self._marks[request] for request in requests}
 
 
 def answers(crank: Continuous[Any], requests: list[Request]) -> list[int]:
