@@ -10,7 +10,7 @@ from decant.apps.sampling import NAMES, Sampling
 from decant.apps.server.errors import Failure
 from decant.apps.server.wire import Asking, Chat, Completions, ResponseFormat
 from decant.apps.session import Limits
-from decant.constraints.grammar import Description, Json
+from decant.constraints.grammar import Json
 from decant.decoders.method import PLAIN
 
 Source = Prompt | tuple[int, ...]
@@ -47,7 +47,7 @@ class Asked:
     limits: Limits
     seed: int
     n: int = 1
-    constraint: Description | None = None
+    constraint: Json | None = None
     plain: bool = False
     logprobs: int | None = None
     tokens: bool = False
@@ -147,7 +147,7 @@ def _sampling(body: Asking) -> Sampling:
     return Sampling(**said)
 
 
-def _constraint(asked: ResponseFormat | None) -> Description | None:
+def _constraint(asked: ResponseFormat | None) -> Json | None:
     if asked is None or asked.type == "text":
         return None
     if asked.type == "json_object":

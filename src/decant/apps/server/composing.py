@@ -4,14 +4,15 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from decant.apps.choosing import Chosen, choose
+from decant.apps.choosing import Chosen
 from decant.apps.compose import compose, promise, telling
 from decant.apps.server.asking import Asked
 from decant.apps.server.counted import Counted
 from decant.apps.server.wire import TOP
 from decant.apps.session import Session
 from decant.apps.wiring import wired
-from decant.constraints.grammar import Description
+from decant.constraints.unconstrained import Unconstrained
+from decant.decoders.blamed import Blamed
 from decant.decoders.method import PLAIN, Method
 from decant.decoders.saying import Logprobs
 from decant.decoders.speculative import Speculative
@@ -32,7 +33,7 @@ class Composer:
         settled = asked.sampling.settled(defaults)
         facts = {name: value for name, value in settled.facts().items() if name == "temperature" or settled.acts(name)}
         origin = asked.sampling.origin("top_h", defaults)
-        constraint = None if asked.constraint is None else _text(asked.constraint)
+        constraint = None if asked.constraint is None else asked.constraint.text
         told = asked.logprobs is not None
         return json.dumps([self.spec(asked), facts, origin, constraint, told], sort_keys=True, default=str)
 
@@ -40,13 +41,14 @@ class Composer:
         """What it is decoded with."""
         return PLAIN if asked.plain else self.session.method.name
 
-    def method(self, asked: Asked, template: Method | None = None) -> Method:
+    def method(self, asked: Asked, chosen: Chosen, template: Method | None = None) -> Method:
         """Composed anew; of a template that drafts, its parts are shared, and what its drafter has learnt.
 
-        Raises DecantErrors for settings that the target does not know, and for parts that cannot work together.
+        chosen: what its settings do to logits. Raises DecantErrors for parts that cannot work together.
         """
         session, spec = self.session, self.spec(asked)
-        chosen = choose(asked.sampling, session.target, session.target.defaults, constraint=asked.constraint)
+        if not isinstance(chosen.constraint, Unconstrained):
+            chosen = replace(chosen, constraint=Blamed(chosen.constraint))
         method = None if template is None or template.name != spec else _dressed(template, chosen)
         if method is None:
             own = spec == session.method.name
@@ -77,7 +79,3 @@ def _counting(method: Method) -> Method:
     if not isinstance(decoder, Speculative):
         return method
     return replace(method, decoder=replace(decoder, verifier=Counted(decoder.verifier)))
-
-
-def _text(description: Description) -> str:
-    return getattr(description, "text", None) or repr(description)

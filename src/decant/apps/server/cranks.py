@@ -4,13 +4,16 @@ import time
 from collections.abc import Collection
 from typing import Any, Final, final
 
+from decant.apps.choosing import Chosen
 from decant.apps.server.asking import Asked
+from decant.apps.server.bounds import Bounds
 from decant.apps.server.composing import Composer
 from decant.apps.server.counted import Counted
 from decant.apps.server.sample import Piece, Sample
-from decant.decoders.continuous import Continuous, Request
+from decant.decoders.continuous import MEGABYTE, Continuous, Request
 from decant.decoders.generate import right_pad
 from decant.decoders.method import Method
+from decant.errors import BadInput
 from decant.models.loaded import Loaded
 from decant.protocols import Cached, Gradual
 
@@ -82,20 +85,21 @@ class Crank:
 
 @final
 class Cranks:
-    """Those there are. batch: requests of one at a time, at most."""
+    """Those there are."""
 
-    def __init__(self, composer: Composer, batch: int) -> None:
+    def __init__(self, composer: Composer, bounds: Bounds) -> None:
         self.composer = composer
-        self._batch = held(composer.session.led, batch)
+        self._batch, self._megabytes = held(composer.session.led, bounds.batch), bounds.cache_mb
         self._all: dict[str, Crank] = {}
 
-    def of(self, asked: Asked) -> Crank:
-        """The crank of these settings, made where there is none. Raises DecantErrors as `Composer.method`."""
+    def of(self, asked: Asked, chosen: Chosen) -> Crank:
+        """The crank of these settings, made where there is none. chosen: what they do to logits. Raises DecantErrors as
+        `Composer.method`."""
         key = self.composer.key(asked)
         crank = self._all.pop(key, None)
         if crank is None:
             template = self._latest(self.composer.spec(asked))
-            method = self.composer.method(asked, template)
+            method = self.composer.method(asked, chosen, template)
             crank = Crank(key, method, self._batch, self.composer.session.target.model.network.device)
         self._all[key] = crank  # the last is the latest
         crank.used = time.monotonic()
@@ -126,6 +130,22 @@ class Cranks:
     def bytes(self) -> int:
         """Of cache that all need."""
         return sum(crank.bytes() for crank in self._all.values())
+
+    def fits(self, crank: Crank, request: Request) -> bool:
+        """Whether there is cache for one more."""
+        if self._megabytes is None:
+            return True
+        others = self.bytes() - crank.bytes()
+        return (others + crank.needs([*crank.samples, request])) / MEGABYTE <= self._megabytes
+
+    def refuse_large(self, crank: Crank, request: Request) -> None:
+        """Raises BadInput for what would not fit even alone."""
+        needs, room = crank.needs([request]) / MEGABYTE, self._megabytes
+        if room is not None and needs > room:
+            raise BadInput(
+                f"this call needs {needs:.1f} MB of cache, and the server has {room:g}; ask for fewer tokens, or "
+                f"shorten the prompt"
+            )
 
     def __len__(self) -> int:
         return len(self._all)

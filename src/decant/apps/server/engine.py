@@ -1,4 +1,4 @@
-"""The thread that owns the model and its tokenizer: it takes calls, lets them in, and turns cranks step by step.
+"""The thread that owns the model: it takes calls that were read, lets them in, and turns cranks step by step.
 
 Everybody else talks to it through queues. Calls with equal settings share a batch; others take turns with it. Of a long
 prompt at most one chunk is read between two steps of those that run.
@@ -18,13 +18,13 @@ from decant.apps.server.asking import Asked, refuse_many
 from decant.apps.server.bounds import Bounds
 from decant.apps.server.composing import Composer
 from decant.apps.server.cranks import Crank, Cranks
-from decant.apps.server.errors import Failure, full, refused
+from decant.apps.server.errors import Failure, full, gone, late, refused, stopping
 from decant.apps.server.metrics import Metrics
-from decant.apps.server.reading import prompts_of
+from decant.apps.server.reading import Reading, Understood
 from decant.apps.server.sample import Piece, Sample, samples_of
 from decant.apps.server.ticket import Event, Ticket, deliver
-from decant.decoders.continuous import MEGABYTE
-from decant.errors import BadInput, DecantError
+from decant.decoders.continuous import Fallen
+from decant.errors import DecantError
 from decant.models.machine import hand_back
 
 NAP: Final = 1.0  # seconds between two looks around of an engine that has nothing to do
@@ -39,6 +39,7 @@ class Work:
     """A call that was understood, and those of its samples that have not ended."""
 
     ticket: Ticket
+    understood: Understood
     crank: Crank
     open: list[Sample]
 
@@ -47,17 +48,20 @@ class Work:
 class Engine:
     """start() it, submit() calls, stop() it.
 
-    open: texts that were asked for and have not ended. draining: no more calls are taken.
+    open: texts that were asked for and have not ended, or whose call is still being read. draining: no more calls are
+        taken.
     """
 
     def __init__(self, composer: Composer, bounds: Bounds, metrics: Metrics) -> None:
         self.composer, self.bounds, self.metrics = composer, bounds, metrics
         self.open, self.draining = 0, False
-        self._cranks = Cranks(composer, bounds.batch)
+        self._cranks = Cranks(composer, bounds)
         self._line: deque[Sample] = deque()
         self._works: dict[Ticket, Work] = {}
         self._owner: dict[Sample, Work] = {}
-        self._inbox: queue.SimpleQueue[tuple[str, Ticket | None]] = queue.SimpleQueue()
+        self._reading = Reading(composer.session.target)
+        self._unread: dict[Ticket, bool] = {}
+        self._inbox: queue.SimpleQueue[tuple[str, Ticket | None, Understood | Failure | None]] = queue.SimpleQueue()
         self._out: list[tuple[Ticket, Event]] = []
         self._lock, self._closed, self._spent = threading.Lock(), False, 1.0
         self._thread = threading.Thread(target=self._run, name="decant-engine", daemon=True)
@@ -82,13 +86,13 @@ class Engine:
                 raise full(self._spent)
             self.open += asked.count
         ticket = Ticket(asked)
-        self._inbox.put(("ask", ticket))
+        self._inbox.put(("ask", ticket, None))
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
         """Nobody waits for the answer any longer; its cache is freed before the next step."""
         ticket.gone = True
-        self._inbox.put(("cancel", ticket))
+        self._inbox.put(("cancel", ticket, None))
 
     def drain(self) -> None:
         """Take no more calls."""
@@ -97,12 +101,12 @@ class Engine:
 
     def fail(self) -> None:
         """End every call with 503, those that run too."""
-        self._inbox.put(("fail", None))
+        self._inbox.put(("fail", None, None))
 
     def stop(self) -> None:
         """Fail what is left and end the thread."""
         self.drain()
-        self._inbox.put(("stop", None))
+        self._inbox.put(("stop", None, None))
         if self.alive:
             self._thread.join()
 
@@ -122,6 +126,7 @@ class Engine:
                         self._cranks.forget(crank)
                     self._fail(refused(error))
                 self._tell()
+        self._reading.stop()
         self._fail(stopping())
         self._tell()
 
@@ -139,65 +144,67 @@ class Engine:
         """Take what was put in; wait for it where there is nothing else to do."""
         idle = not self._works
         try:
-            word, ticket = self._inbox.get(block=idle, timeout=NAP if idle else None)
+            said = self._inbox.get(block=idle, timeout=NAP if idle else None)
             while True:
-                self._obey(word, ticket)
-                word, ticket = self._inbox.get_nowait()
+                self._obey(*said)
+                said = self._inbox.get_nowait()
         except queue.Empty:
             return
 
-    def _obey(self, word: str, ticket: Ticket | None) -> None:
+    def _obey(self, word: str, ticket: Ticket | None, read: Understood | Failure | None) -> None:
         if word == "stop":
             self._closed = True
         elif word == "fail":
             self._fail(stopping())
         elif ticket is not None and word == "ask":
-            self._take(ticket)
+            self._unread[ticket] = False
+            self._reading.put(ticket.asked, lambda: ticket.gone, lambda found: self._inbox.put(("read", ticket, found)))
+        elif read is not None:
+            if ticket in self._unread:
+                self._take(ticket, read, self._unread.pop(ticket))
         elif ticket in self._works:
             self._end(self._works[ticket])
 
-    def _take(self, ticket: Ticket) -> None:
-        """Understand a call and put its samples in line, or refuse it."""
+    def _take(self, ticket: Ticket, read: Understood | Failure, answered: bool) -> None:
+        """Put the samples of a call in line, or refuse it. answered: nobody waits for it any longer."""
         asked = ticket.asked
+        if answered:
+            return self._close(asked.count)
         try:
-            if ticket.gone:
-                raise Failure(499, "the client has gone")
+            if isinstance(read, Failure):
+                raise read
             target = self.composer.session.target
-            prompts = prompts_of(asked, target)
-            crank = self._cranks.of(asked)
-            samples = samples_of(asked, prompts, target, crank.method, ticket.born)
+            crank = self._cranks.of(asked, read.chosen)
+            samples = samples_of(asked, read.prompts, target, crank.method, ticket.born)
             for sample in samples:
-                self._refuse_large(crank, sample)
+                self._cranks.refuse_large(crank, sample.request)
         except Exception as error:
             if not isinstance(error, DecantError | Failure):
                 log.exception("a call could not be understood")
             self._close(asked.count)
             self._out.append((ticket, refused(error)))
-            return
-        self.metrics.prompt_tokens.inc(sum(map(len, prompts)))
-        self._works[ticket] = work = Work(ticket, crank, list(samples))
+            return None
+        self.metrics.prompt_tokens.inc(sum(map(len, read.prompts)))
+        self._works[ticket] = work = Work(ticket, read, crank, list(samples))
         self._owner.update(dict.fromkeys(samples, work))
         self._line.extend(samples)
-        self._out.append((ticket, [len(prompt) for prompt in prompts]))
-
-    def _refuse_large(self, crank: Crank, sample: Sample) -> None:
-        needs, room = crank.needs([sample.request]) / MEGABYTE, self.bounds.cache_mb
-        if room is not None and needs > room:
-            raise BadInput(
-                f"this call needs {needs:.1f} MB of cache, and the server has {room:g}; ask for fewer tokens, or "
-                f"shorten the prompt"
-            )
+        self._out.append((ticket, [len(prompt) for prompt in read.prompts]))
+        return None
 
     def _expire(self) -> None:
         """End those whose time is up with what they have said; where that is nothing, with 503."""
-        late = time.perf_counter() - self.bounds.timeout
+        begin = time.perf_counter() - self.bounds.timeout
+        for ticket, answered in self._unread.items():
+            if not answered and (ticket.gone or ticket.born < begin):
+                self._unread[ticket] = True
+                self._out.append((ticket, gone() if ticket.gone else late(self.bounds.timeout)))
         for work in list(self._works.values()):
             if work.ticket.gone:
                 self._end(work)
-            elif work.ticket.born < late:
+            elif work.ticket.born < begin:
                 silent = not any(sample.request.output.tokens for sample in work.open)
                 if silent and len(work.open) == work.ticket.asked.count:
-                    self._end(work, Failure(503, f"no answer within {self.bounds.timeout:g} s", code="timeout", wait=1))
+                    self._end(work, late(self.bounds.timeout))
                     continue
                 for sample in list(work.open):
                     work.crank.drop(sample)
@@ -210,7 +217,7 @@ class Engine:
         most = 1 if running else self.bounds.batch
         while most and running < self.bounds.batch:
             sample = next((one for one in self._line if self._owner[one].crank.room), None)
-            if sample is None or not self._fits(sample):
+            if sample is None or not self._cranks.fits(self._owner[sample].crank, sample.request):
                 break
             self._line.remove(sample)
             self._owner[sample].crank.add(sample)
@@ -219,26 +226,23 @@ class Engine:
         self.metrics.waiting.set(len(self._line))
         self.metrics.cache_bytes.set(self._cranks.bytes())
 
-    def _fits(self, sample: Sample) -> bool:
-        if self.bounds.cache_mb is None:
-            return True
-        crank = self._owner[sample].crank
-        others = self._cranks.bytes() - crank.bytes()
-        return (others + crank.needs([*crank.samples, sample.request])) / MEGABYTE <= self.bounds.cache_mb
-
     def _turn(self, crank: Crank, alone: bool) -> None:
-        """One step of one crank. Where it breaks, those in it fail; those in line for it get another."""
+        """One step of one crank. Who is at fault fails alone. Where it breaks, all in it do; others get another."""
         try:
             steps = crank.step() if crank.ready(alone) else []
+        except Fallen as fallen:
+            for request, error in fallen.errors.items():
+                if request in crank.samples:  # of a call whose other texts were at fault too, it is out already
+                    self._end(self._owner[crank.samples[request]], _logged(error))
+            steps = []
         except Exception as error:
-            if not isinstance(error, DecantError):
-                log.exception("a step failed")
             broken = {self._owner[sample] for sample in crank.samples.values()}
             self._cranks.forget(crank)
             for work in broken:
-                self._end(work, refused(error))
+                self._end(work, _logged(error))
             for work in self._works.values():
-                work.crank = self._cranks.of(work.ticket.asked) if work.crank is crank else work.crank
+                if work.crank is crank:
+                    work.crank = self._cranks.of(work.ticket.asked, work.understood.chosen)
             return
         for sample, piece in steps:
             self._say(sample, piece)
@@ -273,6 +277,10 @@ class Engine:
         self._close(len(samples))
 
     def _fail(self, failure: Failure) -> None:
+        for ticket, answered in self._unread.items():
+            self._out += [] if answered else [(ticket, failure)]
+            self._close(ticket.asked.count)
+        self._unread.clear()
         for work in list(self._works.values()):
             self._end(work, failure)
 
@@ -285,6 +293,8 @@ class Engine:
         deliver(out)
 
 
-def stopping() -> Failure:
-    """No more calls are taken."""
-    return Failure(503, "the server is stopping; ask again later", code="stopping", wait=1)
+def _logged(error: Exception) -> Failure:
+    """What went wrong in a step, as the client is told."""
+    if not isinstance(error, DecantError):
+        log.error("a step failed", exc_info=error)
+    return refused(error)

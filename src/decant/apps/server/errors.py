@@ -57,6 +57,21 @@ def full(spent: float) -> Failure:
     return Failure(429, f"the line is full; ask again in {wait} s", code="queue_full", wait=wait)
 
 
+def stopping() -> Failure:
+    """No more calls are taken."""
+    return Failure(503, "the server is stopping; ask again later", code="stopping", wait=1)
+
+
+def late(limit: float) -> Failure:
+    """Nothing was said in time. limit: seconds."""
+    return Failure(503, f"no answer within {limit:g} s", code="timeout", wait=1)
+
+
+def gone() -> Failure:
+    """Which nobody hears; 499 is nginx's number."""
+    return Failure(499, "the client has gone")
+
+
 def misread(errors: Sequence[Mapping[str, Any]], names: frozenset[str]) -> Failure:
     """The first fault of a body that is not what was agreed. errors: pydantic's; names: fields that there are."""
     first = errors[0]

@@ -19,8 +19,7 @@ from decant.apps.crews import ADDRESS
 from decant.apps.server import schemas
 from decant.apps.server.affinity import session_key
 from decant.apps.server.asking import Asked, Served, refuse_many
-from decant.apps.server.engine import stopping
-from decant.apps.server.errors import Failure, full
+from decant.apps.server.errors import Failure, full, stopping
 from decant.apps.server.gathered import Count, page
 from decant.apps.server.metrics import Metrics
 from decant.apps.server.passing import Passing
