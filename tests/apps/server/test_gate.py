@@ -1,9 +1,11 @@
 """Who may ask, and how much."""
 
+import re
+
 import pytest
 from fastapi.testclient import TestClient
 
-from decant.apps.server import routes
+from decant.apps.server import gate, routes
 from decant.apps.server.keys import Keys, loopback
 from decant.apps.server.place import Place
 from decant.errors import BadInput
@@ -97,3 +99,33 @@ def test_a_playground_is_served_where_there_is_one(serving, monkeypatch, tmp_pat
     assert client.get("/").text == "<title>here</title>"
     assert client.get("/v1/models").json()["object"] == "list"
     assert client.get("/nothing").json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("path", ["/", "/app.js", "/v1/models", "/v1/nothing", "/metrics", "/health"])
+def test_no_page_frames_an_answer_guesses_what_it_is_or_hears_of_it(client, path):
+    headers = client.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    policy = headers["content-security-policy"].split("; ")
+    assert {"default-src 'none'", "frame-ancestors 'none'", "script-src 'self'"} <= set(policy)
+    assert not [one for one in policy if "unsafe" in one or "http" in one or "*" in one]
+
+
+def test_what_is_refused_in_front_is_guarded_too(guarded):
+    for headers in ({}, {"content-length": "3000", "authorization": "Bearer first-key"}):
+        reply = guarded.post("/v1/completions", content=b"{}", headers=headers)
+        assert reply.status_code in {401, 413}
+        assert gate.GUARDS.items() <= reply.headers.items()
+
+
+def test_streams_are_guarded_too(client):
+    with client.stream("POST", "/v1/completions", json=BODY | {"stream": True}) as reply:
+        assert reply.status_code == 200
+        assert gate.GUARDS.items() <= reply.headers.items()
+
+
+def test_the_playground_says_the_same_of_itself(client):
+    """Wherever its files are served; frames alone are the header's affair."""
+    said = re.search(r'Content-Security-Policy" content="([^"]+)"', client.get("/").text)
+    assert said is not None
+    assert f"{said[1]}; frame-ancestors 'none'" == gate.POLICY

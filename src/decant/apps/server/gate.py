@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +16,15 @@ GONE: Final = 499  # the client left before there was an answer; nginx's number
 KNOWN: Final = frozenset(
     {"/v1/chat/completions", "/v1/completions", "/v1/models", "/health", "/metrics", "/openapi.json", "/"}
 )
+POLICY: Final = (  # of the playground's page, which brings all that it needs; the page says so itself, but for frames
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+GUARDS: Final = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
 
 
 @final
@@ -43,6 +52,7 @@ class Gate:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 told.append(message["status"])
+                MutableHeaders(scope=message).update(GUARDS)
             await send(message)
 
         try:

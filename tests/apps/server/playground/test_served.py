@@ -45,3 +45,14 @@ def test_a_refusal_of_the_server_is_told_in_its_own_words(tab):
     tab.type("#message", "More\ue007")
     said = tab.wait("return document.querySelector('[role=alert]')?.innerText")
     assert said.startswith("max_tokens is at most 900 here, got 100000.")
+
+
+def test_no_other_page_frames_it(tab, live, tmp_path):
+    (tmp_path / "frame.html").write_text(f"<iframe src='{live.url}/'></iframe>")
+    tab.faults()  # of what other tests were refused
+    tab.open(f"{live.url}/")
+    tab.wait("return document.querySelector('#model').innerText === 'org/tiny'")
+    assert not tab.faults()
+    tab.open(f"file://{tmp_path}/frame.html")
+    said = tab.wait("return document.readyState === 'complete'") and tab.faults()
+    assert any("frame-ancestors 'none'" in one for one in said)
