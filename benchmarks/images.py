@@ -1,14 +1,15 @@
 """How much of a teacher of images do fewer passes keep, and how much of the way from DD1 to the teacher is DD2?
 
     python benchmarks/images.py [--each 100] [--repeat 5] [--threads 1] [--other FOLDER] [--quick]
+    python benchmarks/images.py --models models/mnist-ar,models/mnist-var      # made by decant.house.digits --mnist
 
-`bench --suite images` on house:digits-ar and house:digits-var: every method makes as many images of every class from
-the same seeds, and a judge of our own (no FID) says how far they are from real images and from other images of the
-teacher, whose own distance to those is what another set of its images has. Gap closed: of the way from DD1's one pass
-to the teacher, nearer to real images, how much DD2's one pass has behind it. --other: the folder of another student of
-dd1 of house:digits-ar, beside the one that is shipped.
+`bench --suite images` on house:digits-ar and house:digits-var, or --models: every method makes as many images of every
+class from the same seeds, and a judge of our own (no FID) says how far they are from real images and from other images
+of the teacher, whose own distance to those is what another set of its images has. Gap closed: of the way from DD1's one
+pass to the teacher, nearer to real images, how much DD2's one pass has behind it. --other: the folder of another student
+of dd1 of house:digits-ar, beside the one that is shipped.
 
-Left out: seconds that mean anything (a pass of so small a model is mostly overhead), MNIST.
+Left out: seconds that mean anything (a pass of so small a model is mostly overhead).
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ from decant.apps.gallery import Show, Suite, judge_of, run
 from decant.bench.study import begin, heading, options, save
 from decant.models.images.folder import read_images
 
-MODELS = ("house:digits-ar", "house:digits-var")
+MODELS = "house:digits-ar,house:digits-var"
 
 
 def closed(rows: dict[str, dict[str, Any]]) -> float:
@@ -29,12 +30,15 @@ def closed(rows: dict[str, dict[str, Any]]) -> float:
 def main() -> None:
     parser = options(__doc__ or "", repeat=5)
     parser.add_argument("--each", type=int, default=100, help="images of a class")
+    parser.add_argument(
+        "--models", default=MODELS, help="teachers with students beside them, commas between"
+    )
     parser.add_argument("--other", help="folder of another student of dd1, of house:digits-ar")
     chosen = parser.parse_args()
     facts = begin(chosen)
     print(heading(facts))
     found: dict[str, Any] = {}
-    for name in MODELS:
+    for name in chosen.models.split(","):
         model = read_images(name)
         suite = Suite(each=2 if chosen.quick else chosen.each, repeat=chosen.repeat)
         report = run(Show(model, judge_of(model)), "all", suite)

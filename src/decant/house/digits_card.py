@@ -23,7 +23,7 @@ A small model of handwritten digits, for measuring how images made of codes are 
 | tokenizer | {pixels:,} parameters, {looks:,} steps |
 | model | {parameters:,} parameters: {layers} layers of width {hidden}; {reads:,} steps, class dropout 0.1 |
 | draws with | guidance {guidance:g}, temperature {temperature:g}, top-k {top_k}, top-p {top_p:g} |
-| made by | `python -m decant.house.digits` |
+| made by | `{command}` |
 
 ## Measured on {held:,} images that training never saw
 
@@ -68,7 +68,8 @@ def write_card(name: str, model: ImageModel, measured: Measured, looks: int, rea
     spec, layout, seen = model.network.body.spec, model.tokenizer.layout, measured.fidelity
     codes_VC = model.tokenizer.codes_VC
     text = CARD.format(
-        name=f"house:{name}",
+        name=title(name),
+        command=command(name),
         tag="autoregressive" if model.kind == "raster" else "next-scale",
         order=ORDERS[model.kind].format(sides=", ".join(map(str, layout.sides))),
         side=model.tokenizer.decode(codes_VC[:1].expand(1, layout.places, -1)).shape[-1],
@@ -98,6 +99,16 @@ def write_card(name: str, model: ImageModel, measured: Measured, looks: int, rea
         data=SOURCES[name.partition("-")[0]],
     )
     (model.folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def title(name: str) -> str:
+    """What a user calls the model: only digits are shipped, and found by their name alone."""
+    return f"house:{name}" if name.startswith("digits-") else name
+
+
+def command(name: str) -> str:
+    """What makes the model."""
+    return "python -m decant.house.digits" + ("" if name.startswith("digits-") else " --mnist mnist.npz")
 
 
 def _parameters(network: object) -> int:

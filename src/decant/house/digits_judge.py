@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from decant.distill.images.judging import Exam, accuracy, teach
+from decant.house.digits_card import command, title
 from decant.house.pictures import CLASSES, Pictures
 from decant.models.images.judge import Judge, save
 
@@ -11,9 +12,9 @@ CARD: Final = """\
 ---
 license: apache-2.0
 ---
-# house:{name}
+# {name}
 
-A small network that says which digit an image of {side}x{side} shows. `decant bench house:{family}-ar --suite images`
+A small network that says which digit an image of {side}x{side} shows. `decant bench {teacher} --suite images`
 takes the {features} numbers in front of its last layer as the features of an image: Frechet distances, precision and
 recall are measured there. They are distances of this network alone, and no FID.
 
@@ -24,7 +25,7 @@ recall are measured there. They are distances of this network alone, and no FID.
 | reference | {kept:,} of them, in reference.safetensors: what images are compared with |
 | scale | features are multiplied by one number, so that their total variance over the reference is 100 |
 | accuracy on {held:,} images that nobody trained on | {accuracy:.4f} |
-| made by | `python -m decant.house.digits` |
+| made by | `{command}` |
 
 Data: {source}, which is also the licence of the images in
 reference.safetensors. The weights are licensed under Apache-2.0.
@@ -48,8 +49,9 @@ def make(family: str, pictures: Pictures, out: Path, shop: Path, exam: Exam = Ex
 def _card(family: str, judge: Judge, pictures: Pictures, exam: Exam, found: float) -> str:
     spec = judge.net.spec
     return CARD.format(
-        name=f"{family}-judge",
-        family=family,
+        name=title(f"{family}-judge"),
+        teacher=title(f"{family}-ar"),
+        command=command(f"{family}-judge"),
         side=spec.side,
         features=spec.features,
         layers=len(judge.net.maps),
