@@ -6,8 +6,8 @@
 `bench --suite images` on house:digits-ar and house:digits-var, or --models: every method makes as many images of every
 class from the same seeds, and a judge of our own (no FID) says how far they are from real images and from other images
 of the teacher, whose own distance to those is what another set of its images has. Gap closed: of the way from DD1's one
-pass to the teacher, nearer to real images, how much DD2's one pass has behind it. --other: the folder of another student
-of dd1 of house:digits-ar, beside the one that is shipped.
+pass to the teacher, nearer to real images, how much DD2's one pass has behind it. --other: the folder of another
+student of dd1 of house:digits-ar, beside the one that is shipped.
 
 Left out: seconds that mean anything (a pass of so small a model is mostly overhead).
 """
@@ -30,9 +30,7 @@ def closed(rows: dict[str, dict[str, Any]]) -> float:
 def main() -> None:
     parser = options(__doc__ or "", repeat=5)
     parser.add_argument("--each", type=int, default=100, help="images of a class")
-    parser.add_argument(
-        "--models", default=MODELS, help="teachers with students beside them, commas between"
-    )
+    parser.add_argument("--models", default=MODELS, help="teachers with students beside them, commas between")
     parser.add_argument("--other", help="folder of another student of dd1, of house:digits-ar")
     chosen = parser.parse_args()
     facts = begin(chosen)
