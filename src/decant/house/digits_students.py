@@ -38,12 +38,20 @@ class Lesson:
         return self.recipe.partition(":")[0]
 
 
-LESSONS: Final = (
-    Lesson("ar", "dd1:pairs=50000:ema=0.998", 3000, 128, 2e-3),
-    Lesson("ar", "dd2:head=50:tuning=300:guidance=3:draws=2:width=64:alignment=100", 2500, 64, 5e-4),
-    Lesson("var", "dd1:pairs=50000:ema=0.998", 3000, 128, 2e-3),
-    Lesson("var", "dd2", 2500, 64),
-)
+LESSONS: Final = {
+    "digits": (
+        Lesson("ar", "dd1:pairs=50000:ema=0.998", 3000, 128, 2e-3),
+        Lesson("ar", "dd2:head=50:tuning=300:guidance=3:draws=2:width=64:alignment=100", 2500, 64, 5e-4),
+        Lesson("var", "dd1:pairs=50000:ema=0.998", 3000, 128, 2e-3),
+        Lesson("var", "dd2", 2500, 64),
+    ),
+    "mnist": (
+        Lesson("ar", "dd1:pairs=30000:ema=0.998", 3000, 64, 2e-3),
+        Lesson("ar", "dd2", 1500, 32),
+        Lesson("var", "dd1:pairs=30000:ema=0.998", 3000, 64, 2e-3),
+        Lesson("var", "dd2", 1500, 32),
+    ),
+}
 
 
 def teach(lesson: Lesson, teacher: str, folder: Path, threads: int) -> None:
@@ -68,13 +76,13 @@ def main() -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m decant.house.digits_students", description="Teach the students.")
     parser.add_argument("--teachers", type=Path, help="folder of the teachers")
-    parser.add_argument("--set", default="digits", help="digits or mnist: how their names begin")
+    parser.add_argument("--set", default="digits", choices=LESSONS, help="how the teachers' names begin")
     parser.add_argument("--out", type=Path, default=HOME, help="where the students are written")
     parser.add_argument("--only", help="names with commas between, such as ar-dd1,var-dd2")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     home = Path(os.environ.get("DECANT_HOME", Path.home() / ".cache" / "decant"))
-    for lesson in LESSONS:
+    for lesson in LESSONS[asked.set]:
         name = f"{lesson.teacher}-{lesson.kind}"
         if asked.only is not None and name not in asked.only.split(","):
             continue
