@@ -96,6 +96,33 @@ def test_a_wrong_residual_shows_in_the_law_alone() -> None:
 
 
 @dataclass
+class Sure:
+    """Says its best tokens at every temperature below `wavers`."""
+
+    inner: Speaker
+    wavers: float
+
+    def say(self, prompt: str, max_tokens: int, temperature: float, seed: int = 0) -> str:
+        return self.inner.say(prompt, max_tokens, 1.0 if temperature >= self.wavers else 0.0, seed)
+
+    def tops(self, prompt: str) -> None:
+        return None
+
+
+def test_a_model_that_is_sure_at_temperature_1_is_asked_at_2() -> None:
+    greedy = certify(*(Sure(Speaker.of("plain", 3, draws), 2.0) for draws in (1, 2)))["checks"][0]
+    assert greedy["holds"]
+    assert "temperature 2" in greedy["planted_fault"]["what"]
+
+
+def test_a_twin_that_heeds_no_temperature_proves_nothing() -> None:
+    greedy = certify(*(Sure(Speaker.of("plain", 3, draws), 9.0) for draws in (1, 2)))["checks"][0]
+    assert not greedy["holds"]
+    assert greedy["p_value"] >= greedy["doubt"]
+    assert greedy["planted_fault_caught"] is False
+
+
+@dataclass
 class Silent:
     """Tells no log-probabilities."""
 

@@ -93,7 +93,10 @@ def _fault(check: Mapping[str, Any]) -> list[str]:
         return []
     caught = {True: "caught", False: "NOT caught", None: "could not show itself"}[check["planted_fault_caught"]]
     whose = f" (drafter: {fault['drafter']})" if fault.get("drafter") else ""
-    return [f"planted fault {caught}: {fault['what']}{whose}"]
+    said = [f"planted fault {caught}: {fault['what']}{whose}"]
+    if check["planted_fault_caught"] is False:
+        said.append("so this proves nothing either way: more prompts, longer texts or other prompts may")
+    return said
 
 
 def _divergence(parting: Mapping[str, Any], spell: Spell) -> str:

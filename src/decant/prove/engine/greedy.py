@@ -15,14 +15,16 @@ LOOKS: Final = 2  # askings of each side, of every prompt
 RUNS: Final = 10  # askings of each side where the looks disagree: one steady difference is then refused
 WAVERING: Final = 32  # prompts, at most, that are asked again
 FAULT_PROMPTS: Final = 4
-FAULT: Final = "the twin itself, asked to draw at temperature 1 instead of taking the best token"
+HEATS: Final = (1.0, 2.0)  # of the fault: a model that is very sure says its best token at 1 too; 2 is the API's bound
+FAULT: Final = "the twin itself, asked to draw at temperature {:g} instead of taking the best token"
 EFFECT: Final = 0.1  # share of texts that the fault changes for which power is stated
 WAYS: Final = 4  # texts of one prompt, at most, that are examined
 
 
 def questions(prompts: int) -> int:
     """How many `check` asks, at most."""
-    return 2 * LOOKS * prompts + 2 * RUNS * min(prompts, WAVERING) + 2 * RUNS * min(prompts, FAULT_PROMPTS)
+    faults = 2 * RUNS * min(prompts, FAULT_PROMPTS) * len(HEATS)
+    return 2 * LOOKS * prompts + 2 * RUNS * min(prompts, WAVERING) + faults
 
 
 def check(pair: Pair, max_tokens: int, doubt: float, watch: Watch) -> dict[str, Any]:
@@ -37,7 +39,8 @@ def check(pair: Pair, max_tokens: int, doubt: float, watch: Watch) -> dict[str, 
     runs = {one: (texts(again, "engine", one), texts(again, "twin", one)) for one in open_still}
     tied = {one for one in open_still if _tied(pair, one, [*_both(looks, one), *_both(again, one)])}
     statistic, chance = excess([runs[one] for one in open_still if one not in tied], pair.seed)
-    caught, fault_chance = _planted(pair, max_tokens, doubt, watch)
+    fault, fault_chance = _planted(pair, max_tokens, doubt, watch)
+    caught = fault_chance < doubt
     partings = [found for one in open_still if (found := _parting(pair, runs[one], one, one in tied)) is not None]
     first = min(partings, key=lambda found: (found.cause == "near-tie", found.prompt), default=None)
     engine, twin = ({one: texts(looks, side, one) for one in everything} for side in ("engine", "twin"))
@@ -62,7 +65,7 @@ def check(pair: Pair, max_tokens: int, doubt: float, watch: Watch) -> dict[str, 
             "engine and itself": _mean([disagreement(engine[one]) for one in everything]),
         },
         "differences": [found.facts() for found in partings],
-        "planted_fault": {"what": FAULT, "p_value": fault_chance},
+        "planted_fault": {"what": fault, "p_value": fault_chance},
     }
 
 
@@ -77,18 +80,22 @@ def _asked(pair: Pair, prompts: list[int], max_tokens: int, runs: int, text: str
     return pair.ask(wanted, text, watch)
 
 
-def _planted(pair: Pair, max_tokens: int, doubt: float, watch: Watch) -> tuple[bool, float]:
-    """Whether the twin at another temperature is told from the twin, and the p-value."""
-    few = range(min(len(pair.prompts), FAULT_PROMPTS))
-    wanted = [
-        Question("twin", crowd, turn, prompt, max_tokens, heat)
-        for turn in range(RUNS)
-        for prompt in few
-        for crowd, heat in (("fault", 1.0), ("twin", 0.0))
-    ]
-    found = pair.ask(wanted, "planted fault, greedy texts", watch)
-    _, chance = excess([(texts(found, "fault", one), texts(found, "twin", one)) for one in few], pair.seed)
-    return chance < doubt, chance
+def _planted(pair: Pair, max_tokens: int, doubt: float, watch: Watch) -> tuple[str, float]:
+    """The first fault that is told from the twin, or the hottest, and its p-value."""
+    few, fault, chance = range(min(len(pair.prompts), FAULT_PROMPTS)), "", 1.0
+    for fault_heat in HEATS:
+        wanted = [
+            Question("twin", crowd, turn, prompt, max_tokens, heat)
+            for turn in range(RUNS)
+            for prompt in few
+            for crowd, heat in (("fault", fault_heat), ("twin", 0.0))
+        ]
+        found = pair.ask(wanted, "planted fault, greedy texts", watch)
+        _, chance = excess([(texts(found, "fault", one), texts(found, "twin", one)) for one in few], pair.seed)
+        fault = FAULT.format(fault_heat)
+        if chance < doubt:
+            break
+    return fault, chance
 
 
 def _both(answers: Answers, prompt: int) -> list[str]:
