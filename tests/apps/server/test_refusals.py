@@ -4,14 +4,20 @@ import json
 import sys
 
 import pytest
+from pydantic import ValidationError
 
 from decant.apps.sampling import NAMES
-from decant.apps.server.wire import Sampler
+from decant.apps.server.wire import Chat, Completions, Sampler
 from tests.apps.server.conftest import MODEL, MOST
 
 CHAT = [{"role": "user", "content": "Take 1"}]
 TEXT = {"prompt": "Take 1"}
 TALK = {"messages": CHAT}
+AT = "response_format.json_schema.schema"
+
+
+def schema(of: dict) -> dict:
+    return {"response_format": {"type": "json_schema", "json_schema": {"schema": of}}}
 
 
 def test_every_setting_of_the_sampler_is_a_field():
@@ -41,6 +47,19 @@ def test_every_setting_of_the_sampler_is_a_field():
         (TEXT | {"top_p": 2}, "top_p", "lies in (0, 1], got 2"),
         (TEXT | {"top_k": 1.5}, "top_k", "valid integer"),
         (TEXT | {"top_k": True}, "top_k", "valid integer"),
+        (TEXT | {"top_k": 10**30}, "top_k", "less than or equal to 2147483647"),
+        (TEXT | {"no_repeat_ngram_size": 2**31}, "no_repeat_ngram_size", "less than or equal to 2147483647"),
+        (TEXT | {"logit_bias": dict.fromkeys(map(str, range(4097)), 1)}, "logit_bias", "at most 4096 items, not 4097"),
+        (TEXT | {"bad_words": ["a"] * 1025}, "bad_words", "at most 1024 items, not 1025"),
+        (TEXT | {"bad_words": ["a" * 65]}, "bad_words[0]", "at most 64 characters"),
+        (TEXT | {"bad_words": [[1] * 65]}, "bad_words[0]", "at most 64 items, not 65"),
+        (TEXT | {"metadata": dict.fromkeys(map(str, range(17)), "")}, "metadata", "at most 16 items, not 17"),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages[0].content", "halves of characters"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "\udfff"}]}]},
+            "messages[0].content",
+            "valid string",
+        ),
         (TEXT | {"mirostat_tau": 3.0}, "mirostat_tau", "goes with mirostat"),
         (TEXT | {"logit_bias": {"x": 1}}, "logit_bias", "pattern"),
         (TEXT | {"logit_bias": {"999999": 1}}, "logit_bias", "names token 999999"),
@@ -65,6 +84,7 @@ def test_every_setting_of_the_sampler_is_a_field():
             None,
             "schema",
         ),
+        (TALK | schema({"enum": ["a" * 2**17]}), AT, "has 131,086 bytes and may have 131,072"),
         (TALK | {"response_format": {"type": "json_object"}, "stop": "{"}, None, "all JSON of this schema"),
         (TEXT | {"decant": {"method": "suffix"}}, "decant.method", "decodes with draft-model"),
         (TEXT | {"decant": {"spin": 1}}, "decant.spin", "not supported"),
@@ -119,12 +139,49 @@ def test_a_prompt_that_leaves_no_room(ask, exactly):
         (b"[" * 100_000, "application/json", "body"),
         (b'{"model": 1, "prompt": "a"}', "application/json", "model"),
         (b'{"prompt": "a"}', "application/json", "model is required"),
+        (b'{"prompt": "\xff"}', "application/json", "cannot be read as JSON"),
+        (b'{"top_k": ' + b"1" * 5000 + b"}", "application/json", "cannot be read as JSON"),
     ],
 )
 def test_a_body_that_is_none(client, body, kind, words):
     reply = client.post("/v1/completions", content=body, headers={"content-type": kind})
     assert reply.status_code == 400
     assert words in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("depth", [700, 900, *range(930, 961)])
+def test_however_deep_a_schema_is_it_is_the_clients_affair(client, depth):
+    """What the interpreter's stack holds depends on where it is asked: in the parser, or behind it."""
+    text = '{"x":' * depth + "1" + "}" * depth
+    body = json.dumps({"model": MODEL, "max_tokens": 1, **TALK, **schema({})}).replace("{}", text)
+    reply = client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 400
+    assert any(words in reply.json()["error"]["message"] for words in ("read as JSON", "too deeply", "cannot be comp"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prompt": [1] * 999 + ["x"]},
+        {"prompt": [[""]] * 999},
+        {"prompt": "a", "stop": [0] * 999},
+        {"prompt": "a", "bad_words": [0] * 999},
+        {"prompt": "a", "bad_words": [["x"] * 999]},
+        {"prompt": "a", "metadata": dict.fromkeys(map(str, range(999)), 1)},
+        {"prompt": "a", "logit_bias": dict.fromkeys(map(str, range(9999)), "x")},
+        {"prompt": "a", **dict.fromkeys(map(str, range(999)), 1)},
+        {"messages": [0] * 999},
+        {"messages": [{"role": "user", "content": [0] * 999}]},
+        {"messages": [{"role": "user", "content": [dict.fromkeys(map(str, range(999)), 1)] * 999}]},
+        {"messages": CHAT, "modalities": [0] * 999},
+    ],
+    ids=lambda body: json.dumps(body)[:50],
+)
+def test_a_thousand_faults_cost_no_more_than_a_few(wrong):
+    """Each is told apart by a thousand bytes; a body of two megabytes held half a million."""
+    with pytest.raises(ValidationError) as caught:
+        (Chat if "messages" in wrong else Completions).model_validate({"model": MODEL, **wrong})
+    assert caught.value.error_count() <= 8
 
 
 def test_paths_models_and_verbs_that_there_are_not(client, ask):

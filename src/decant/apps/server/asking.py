@@ -17,6 +17,8 @@ Source = Prompt | tuple[int, ...]
 """What is continued: a text or a conversation, or ids."""
 
 FALLBACK = 16  # new tokens of a completion that does not say how many, as the OpenAI API has it
+SCHEMA_AT = "response_format.json_schema.schema"
+SCHEMA = 2**17  # bytes; compiling takes time that grows with the square, and 141,424 of them took 4 s
 
 
 @final
@@ -76,9 +78,11 @@ def chat_asked(body: Chat, served: Served) -> Asked:
     field = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
     roles = {"developer": "system"}
     messages = [{"role": roles.get(one.role, one.role), "content": one.text} for one in body.messages]
+    constraint = _constraint(body.response_format)
+    refuse_stops(constraint, _stops(body))
     return Asked(
         (chat_prompt(messages, "the conversation"),),
-        constraint=_constraint(body.response_format),
+        constraint=constraint,
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         field="messages",
         **_both(body, served, field, served.max_tokens),
@@ -128,16 +132,18 @@ def _both(body: Asking, served: Served, field: str, fallback: int) -> dict[str, 
         raise Failure(
             400, f"{field} is at most {served.max_tokens} here, got {tokens}", param=field, code="invalid_value"
         )
-    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    refuse_stops(_constraint(getattr(body, "response_format", None)), stop)
     return {
         "sampling": _sampling(body),
-        "limits": Limits(tokens, stop),
+        "limits": Limits(tokens, _stops(body)),
         "seed": secrets.randbits(53) if body.seed is None else body.seed,  # a double, which JavaScript reads, holds 53
         "n": body.n or 1,
         "plain": own is not None and own.method == PLAIN,
         "tokens": own is not None and bool(own.tokens),
     }
+
+
+def _stops(body: Asking) -> tuple[str, ...]:
+    return (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
 
 
 def _sampling(body: Asking) -> Sampling:
@@ -154,7 +160,16 @@ def _constraint(asked: ResponseFormat | None) -> Json | None:
         return Json({"type": "object"})
     if asked.json_schema is None or asked.json_schema.schema_ is None:
         raise Failure(
-            400, "response_format json_schema needs json_schema.schema", param="response_format.json_schema.schema",
+            400, "response_format json_schema needs json_schema.schema", param=SCHEMA_AT,
             code="missing_required_parameter",
         )  # fmt: skip
-    return Json(asked.json_schema.schema_)
+    try:
+        found = Json(asked.json_schema.schema_)
+    except RecursionError:
+        raise Failure(400, "the JSON schema is nested too deeply", param=SCHEMA_AT, code="invalid_value") from None
+    if len(found.text) > SCHEMA:
+        raise Failure(
+            400, f"the JSON schema has {len(found.text):,} bytes and may have {SCHEMA:,}; leave something out",
+            param=SCHEMA_AT, code="invalid_value",
+        )  # fmt: skip
+    return found

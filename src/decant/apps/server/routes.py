@@ -203,8 +203,12 @@ def _faults(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refuse_path(request: Request, error: HTTPException) -> Response:
-        said = {404: f"there is nothing at {request.url.path}", 405: f"{request.url.path} takes no {request.method}"}
-        codes = {413: "request_too_large", 404: "not_found", 405: "method_not_allowed"}
+        said = {
+            400: "the body cannot be read as JSON: its encoding, its depth or a number of it is out of bounds",
+            404: f"there is nothing at {request.url.path}",
+            405: f"{request.url.path} takes no {request.method}",
+        }
+        codes = {400: "json_invalid", 413: "request_too_large", 404: "not_found", 405: "method_not_allowed"}
         failure = Failure(
             error.status_code, said.get(error.status_code, error.detail), code=codes.get(error.status_code)
         )

@@ -7,16 +7,46 @@ Source: https://platform.openai.com/docs/api-reference.
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-Text = Annotated[str, Field(min_length=1)]
-Id = Annotated[int, Field(ge=0)]
-Ids = Annotated[list[Id], Field(min_length=1)]
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 SAMPLES: Final = 128
 STOPS: Final = 16
 TOP: Final = 20
 OF_COMPLETIONS: Final = 5  # likeliest tokens, at most, of the older endpoint
+BIASES: Final = 4096  # they are laid out anew at every step
+WORDS: Final = 1024  # that are never said; every step compares all of them
+LONGEST: Final = 64  # characters, or ids, of one of those
+PAIRS: Final = 16  # of metadata, as the OpenAI API has it
+
+
+def _few(most: int) -> BeforeValidator:
+    """Not more entries than `most`, counted before any is looked at: each that is wrong would cost a thousand bytes."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list | dict) and len(value) > most:
+            raise PydanticCustomError(
+                "too_long", "there should be at most {most} items, not {count}", {"most": most, "count": len(value)}
+            )
+        return value
+
+    return BeforeValidator(check)
+
+
+def _whole(text: str) -> str:
+    """JSON can spell half a character, which no tokenizer reads."""
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise PydanticCustomError("string_unicode", "a text should be valid unicode, without halves of characters")
+    return text
+
+
+Said = Annotated[str, AfterValidator(_whole)]
+Text = Annotated[str, Field(min_length=1)]
+Number = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]  # as far as tensors of positions count
+Id = Annotated[int, Field(ge=0)]
+Ids = Annotated[list[Id], Field(min_length=1, fail_fast=True)]
+Word = Annotated[str, Field(min_length=1, max_length=LONGEST)]
+WordIds = Annotated[list[Id], Field(min_length=1, max_length=LONGEST, fail_fast=True), _few(LONGEST)]
 
 
 class Strict(BaseModel):
@@ -27,14 +57,20 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _given(cls, body: Any) -> Any:
-        return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else body
+        if not isinstance(body, dict):
+            return body
+        given = {name: value for name, value in body.items() if value is not None}
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        for name in [name for name in given if name not in known][1:]:  # one is enough to refuse
+            del given[name]
+        return given
 
 
 class Sampler(Strict):
     """How tokens are chosen: every setting of `sampling.Sampling`. What is left out is the model's own."""
 
     temperature: float | None = Field(None, description="0 is greedy.")
-    top_k: int | None = None
+    top_k: Number | None = None
     top_p: float | None = None
     min_p: float | None = None
     typical_p: float | None = None
@@ -47,17 +83,20 @@ class Sampler(Strict):
     repetition_penalty: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    no_repeat_ngram_size: int | None = None
+    no_repeat_ngram_size: Number | None = None
     dry_multiplier: float | None = None
     dry_base: float | None = None
-    dry_allowed_length: int | None = None
-    mirostat: int | None = None
+    dry_allowed_length: Number | None = None
+    mirostat: Number | None = None
     mirostat_tau: float | None = None
     mirostat_eta: float | None = None
-    logit_bias: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], float] | None = Field(
-        None, description="Nats to add, by token id."
+    logit_bias: (
+        Annotated[dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], float], Field(max_length=BIASES), _few(BIASES)]
+        | None
+    ) = Field(None, description="Nats to add, by token id.")
+    bad_words: Annotated[list[Word | WordIds], Field(max_length=WORDS, fail_fast=True), _few(WORDS)] | None = Field(
+        None, description="Texts, or sequences of ids, that are never said."
     )
-    bad_words: list[Text | Ids] | None = Field(None, description="Texts, or sequences of ids, that are never said.")
 
 
 class Own(Strict):
@@ -81,16 +120,16 @@ class Asking(Sampler):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=SAMPLES)] | None = Field(None, description="Samples of each prompt.")
-    stop: Text | Annotated[list[Text], Field(max_length=STOPS)] | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=STOPS, fail_fast=True), _few(STOPS)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = Field(
         None, description="The same seed gives the same text; without one the server draws it and says it."
     )
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     decant: Own | None = None
     user: str | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=PAIRS), _few(PAIRS)] | None = None
     safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
+    prompt_cache_key: Said | None = None
     service_tier: Literal["auto", "default"] | None = None
 
 
@@ -98,14 +137,14 @@ class Part(Strict):
     """A part of a message."""
 
     type: Literal["text"]
-    text: str
+    text: Said
 
 
 class Message(Strict):
     """One turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[Part], Field(min_length=1)]
+    content: Said | Annotated[list[Part], Field(min_length=1, fail_fast=True)]
 
     @property
     def text(self) -> str:
@@ -132,13 +171,13 @@ class ResponseFormat(Strict):
 class Chat(Asking):
     """POST /v1/chat/completions"""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=TOP)] | None = None
     response_format: ResponseFormat | None = None
     store: Literal[False] | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
     parallel_tool_calls: bool | None = None
     tool_choice: Literal["none", "auto"] | None = None
 
@@ -146,7 +185,12 @@ class Chat(Asking):
 class Completions(Asking):
     """POST /v1/completions"""
 
-    prompt: Text | Ids | Annotated[list[Text], Field(min_length=1)] | Annotated[list[Ids], Field(min_length=1)]
+    prompt: (
+        Text
+        | Ids
+        | Annotated[list[Text], Field(min_length=1, fail_fast=True)]
+        | Annotated[list[Ids], Field(min_length=1, fail_fast=True)]
+    )
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=OF_COMPLETIONS)] | None = None
 
