@@ -156,6 +156,14 @@ def test_a_dead_end_hurts_no_other_branch() -> None:
         allowed(dead, Draft.nothing(1), (1,))
 
 
+def test_a_grammar_that_outgrows_its_reader_says_so() -> None:
+    many = {f"p{number}": {"type": "string", "pattern": "^[a-z]{1,20}$"} for number in range(600)}
+    letters = Tokens(Vocabulary([*(bytes([byte]) for byte in range(255)), None]), frozenset({255}), 256)
+    grammar = Grammar(Json({"type": "object", "properties": many}), letters)
+    with pytest.raises(BadInput, match=r"the JSON schema cannot be followed to its end: .*max is 2000.*simpler one"):
+        allowed(grammar, Draft.nothing(1), tuple(b'{"p'))
+
+
 def test_requests_that_were_one_go_their_own_ways() -> None:
     grammar = Grammar(Regex("(a|b){3}"), SMALL)
     state = select_rows(grammar.start(torch.zeros(1, 1)), torch.tensor([0, 0, 0]))

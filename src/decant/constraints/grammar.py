@@ -240,6 +240,10 @@ class Grammar:
     def _told(self, place: Place, tokens: list[int]) -> Place:
         for token in tokens:
             after = place.after(token, self.tokens.ends)
+            if after is None and (fault := place.reader.fault):
+                raise BadInput(
+                    f"{self.description} cannot be followed to its end: {_reason(fault)}; take a simpler one"
+                )
             if after is None and token in self.tokens.ends:  # all that a dead end allows
                 raise BadInput(
                     f"no token of this model goes on where {self.description} must go on; take a model whose tokenizer "

@@ -67,6 +67,12 @@ class Reader:
         self._said = said if known + read == len(said) else said[: known + read]
         return self._matcher if self._said is said else None
 
+    @property
+    def fault(self) -> str | None:
+        """Why the matcher goes on no more, where that is its own limits; None: it does, or no token fits."""
+        error = str(self._matcher.get_error()) if self._matcher.is_error() else NOTHING
+        return None if error.startswith(NOTHING) else error
+
     def copy(self) -> "Reader":
         """Another, at the same place."""
         return Reader(self._blank, self._matcher.deep_copy(), self._said)
