@@ -1,7 +1,10 @@
 """Who may ask, and how much."""
 
 import re
+import socket
+from dataclasses import replace
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -9,7 +12,7 @@ from decant.apps.server import gate, routes
 from decant.apps.server.keys import Keys, loopback
 from decant.apps.server.place import Place
 from decant.errors import BadInput
-from tests.apps.server.conftest import MODEL
+from tests.apps.server.conftest import MODEL, behind_a_port
 
 BODY = {"model": MODEL, "prompt": "Take 1", "max_tokens": 1}
 
@@ -71,6 +74,19 @@ def test_a_body_that_is_too_large(guarded, declared):
     reply = guarded.post("/v1/completions", content=body, headers=headers)
     assert (reply.status_code, reply.json()["error"]["code"]) == (413, "request_too_large")
     assert "2,000 bytes" in reply.json()["error"]["message"]
+
+
+def test_a_body_that_never_ends_is_not_waited_for(service):
+    """The connection is closed, so that others find room; answers take as long as they take."""
+    hasty = replace(service, app=replace(service.app, patience=0.2))
+    with behind_a_port(hasty) as live, socket.create_connection(("127.0.0.1", int(live.url.rpartition(":")[2]))) as to:
+        head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        to.sendall(f"{head}Content-Length: 99\r\n\r\n{{".encode())
+        to.settimeout(60)
+        said = b"".join(iter(lambda: to.recv(65536), b""))
+        assert said.startswith(b"HTTP/1.1 408")
+        assert b"the body took longer than 0.2 s to arrive" in said
+        assert httpx.post(f"{live.url}/v1/completions", json=BODY | {"max_tokens": 300}, timeout=60).status_code == 200
 
 
 def test_keys_come_from_the_environment(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """In front of all routes: who may ask, how much, and what is counted."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -34,6 +35,7 @@ class Gate:
 
     most:  bytes of a body.
     local: answer only to names of this machine: a page of somebody else's, whose name leads here, is kept out.
+    patience: seconds that a body may take to arrive.
     """
 
     app: ASGIApp
@@ -41,6 +43,7 @@ class Gate:
     metrics: Metrics
     most: int
     local: bool
+    patience: float = 60.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,12 +84,19 @@ class Gate:
             raise self._large()
 
     def _measured(self, receive: Receive) -> Receive:
-        """Bodies that do not say how long they are."""
-        size = 0
+        """Bodies that do not say how long they are, and those that never end."""
+        size, whole = 0, False
+        end = asyncio.get_running_loop().time() + self.patience
 
         async def measured() -> Message:
-            nonlocal size
-            message = await receive()
+            nonlocal size, whole
+            try:
+                async with asyncio.timeout_at(None if whole else end):
+                    message = await receive()
+            except TimeoutError:
+                said = f"the body took longer than {self.patience:g} s to arrive; send it at once"
+                raise HTTPException(408, said, {"Connection": "close"}) from None
+            whole = not message.get("more_body", False)
             size += len(message.get("body", b""))
             if size > self.most:
                 raise HTTPException(413, self._large().message)

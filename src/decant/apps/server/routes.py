@@ -35,6 +35,7 @@ FAULTS: Final[dict[int | str, dict[str, Any]]] = {
         400: "A field is wrong, or not supported: the message names it.",
         401: "No key of this server was given.",
         404: "There is no such model.",
+        408: "The body did not arrive in time.",
         413: "The body is too large.",
         429: "The line is full; Retry-After says when to ask again.",
         500: "A fault of the server's own.",
@@ -208,11 +209,18 @@ def _faults(app: FastAPI) -> None:
             404: f"there is nothing at {request.url.path}",
             405: f"{request.url.path} takes no {request.method}",
         }
-        codes = {400: "json_invalid", 413: "request_too_large", 404: "not_found", 405: "method_not_allowed"}
+        codes = {
+            400: "json_invalid",
+            413: "request_too_large",
+            404: "not_found",
+            405: "method_not_allowed",
+            408: "timeout",
+        }
         failure = Failure(
             error.status_code, said.get(error.status_code, error.detail), code=codes.get(error.status_code)
         )
         response = refusal(failure)
+        response.headers.update(error.headers or {})
         if error.status_code == 405:
             response.headers["Allow"] = "POST" if request.url.path in POSTED else "GET"
         return response

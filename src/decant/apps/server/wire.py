@@ -8,7 +8,6 @@ Source: https://platform.openai.com/docs/api-reference.
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 SAMPLES: Final = 128
 STOPS: Final = 16
@@ -25,9 +24,7 @@ def _few(most: int) -> BeforeValidator:
 
     def check(value: Any) -> Any:
         if isinstance(value, list | dict) and len(value) > most:
-            raise PydanticCustomError(
-                "too_long", "there should be at most {most} items, not {count}", {"most": most, "count": len(value)}
-            )
+            raise ValueError(f"there should be at most {most} items, not {len(value)}")
         return value
 
     return BeforeValidator(check)
@@ -36,7 +33,7 @@ def _few(most: int) -> BeforeValidator:
 def _whole(text: str) -> str:
     """JSON can spell half a character, which no tokenizer reads."""
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise PydanticCustomError("string_unicode", "a text should be valid unicode, without halves of characters")
+        raise ValueError("a text should be valid unicode, without halves of characters")
     return text
 
 
