@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from decant.apps.cli import app
 from decant.apps.teaching import Asked
 from decant.models.trainee import Trainee
-from tests.apps.cli.students import PLACE, asked, decant, said, weights
+from tests.apps.cli.students import FEW, PLACE, asked, decant, said, weights
 
 __all__ = ["asked", "decant"]  # fixtures
 
@@ -45,6 +45,17 @@ def test_a_student_is_taught_and_written_for_transformers(decant, tmp_path, fold
     assert mine.speller.encode("Take 1, then") == ids_BT[0].tolist()
     done = CliRunner().invoke(app, ["generate", str(out), "Take 1", "--max-tokens", "4", "-q"])
     assert done.exit_code == 0, done.output
+
+
+def test_what_all_recipes_have_is_set_as_their_own_knobs_are(asked, tmp_path) -> None:
+    words = [word for word in asked() if word not in FEW]
+    shared = ["steps=2", "batch=3", "lr=0.01", "seed=4", "alpha=0.75"]
+    done = CliRunner().invoke(app, [*words, *[word for one in shared for word in ("--set", one)]])
+    assert done.exit_code == 0, done.output
+    kept = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    assert [kept["asked"][name] for name in ("steps", "batch", "rate", "seed")] == ["2", "3", "0.01", "4"]
+    assert kept["knobs"]["alpha"] == 0.75
+    assert "--set batch=0: batch must be 1 or more" in said(CliRunner().invoke(app, [*words, "--set", "batch=0"]))
 
 
 def test_the_flat_loop_learns_by_command_too(decant, tmp_path) -> None:
@@ -122,6 +133,8 @@ def test_what_the_user_can_mend_is_a_sentence(decant, tmp_path, stranger_folder,
         (["hinton"], {"teacher": stranger_folder}, "or the recipe alm_transfer"),
         (["hinton"], {"student": None}, "hinton teaches a student; name one with --student"),
         (["hinton"], {"teacher": None}, "distill needs a recipe, --teacher and --data; or --recipe RUN/recipe.json"),
+        (["hinton", "--set", "steps=2"], {}, "--set steps=2 and --steps say the same; leave one out"),
+        (["hinton", "--set", "seed=one"], {}, "--set seed=one: seed is a number; got 'one'"),
         (["hinton", "--set", "alfa=1"], {}, "hinton has no knob 'alfa'; did you mean alpha or"),
         (["hinton", "--resume"], {}, "holds no run to go on from; leave --resume out"),
         (["eagle", "--resume"], {"student": None}, "holds no run to go on from; leave --resume out"),

@@ -20,6 +20,7 @@ GIVEN: Final = (
     "teacher", "texts", "student", "knobs", "steps", "minutes", "rate", "batch", "length", "limit", "max_tokens",
     "temperature", "seed", "micro", "cache", "lora",
 )  # fmt: skip
+SHARED: Final = {"steps": "steps", "batch": "batch", "lr": "rate", "seed": "seed"}  # knobs of every recipe are flags
 
 
 @sentences()
@@ -48,7 +49,10 @@ def distill(
         str | None,
         typer.Option(help="The model that is taught; of router the small one, else the teacher's own draft."),
     ] = None,
-    knobs: Annotated[list[str] | None, typer.Option("--set", help="knob=value of the recipe; may be repeated.")] = None,
+    knobs: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="knob=value of the recipe, or steps, batch, lr, seed; may be repeated."),
+    ] = None,
     again: Annotated[
         Path | None, typer.Option("--recipe", help="The recipe.json of a run to repeat, in place of all but --out.")
     ] = None,
@@ -96,7 +100,8 @@ def distill(
         raise BadInput("distill needs a recipe, --teacher and --data; or --recipe RUN/recipe.json, to repeat a run")
     if again is not None and (typed := [*([recipe] if recipe else []), *options.given(ctx, *GIVEN)]):
         raise BadInput(f"--recipe {again} says what is taught; leave {', '.join(typed)} out")
-    spec = ":".join([recipe or "", *(knobs or [])])
+    own, shared = _shared(ctx, knobs or [])
+    spec = ":".join([recipe or "", *own])
     if again is None:
         pick(RECIPES, split(spec).name, "recipe")
     speaks = os.environ.get("RANK", "0") == "0"  # one of the processes that torchrun starts
@@ -115,6 +120,7 @@ def distill(
             spec, teacher or "", texts or "", out, student, steps, minutes, rate, batch, length, limit, max_tokens,
             temperature, seed, micro, cache, lora, ray, workers, resume, device, quiet,
         )  # fmt: skip
+        asked = replace(asked, **shared)
     said = f"what the teacher says is in {asked.cache}" if asked.cache else f"{asked.student} learns from texts"
     who = f"the teacher is {asked.teacher}" if asked.teacher else said
     note(f"{'planning' if plan else 'teaching'} {asked.recipe}; {who}", quiet)
@@ -137,3 +143,24 @@ def _enough(recipe: str | None, texts: str | None, teacher: str | None) -> bool:
         return False
     by = pick(RECIPES, split(recipe).name, "recipe").by
     return (texts is not None or by in DREAMING) and (bool(teacher) or by in ALONE)
+
+
+def _shared(ctx: typer.Context, knobs: list[str]) -> tuple[list[str], dict[str, float]]:
+    """The recipe's own knobs, and what was set of those that all have. Raises BadInput for what is no such number, or
+    was said twice."""
+    own, shared = [], {}
+    for knob in knobs:
+        name, _, value = knob.partition("=")
+        if name not in SHARED:
+            own.append(knob)
+            continue
+        if options.given(ctx, SHARED[name]):
+            raise BadInput(f"--set {knob} and --{name} say the same; leave one out")
+        least = {"seed": None, "lr": 0.0}.get(name, 1)
+        try:
+            shared[SHARED[name]] = found = float(value) if name == "lr" else int(value)
+        except ValueError:
+            raise BadInput(f"--set {knob}: {name} is a number; got {value!r}") from None
+        if least is not None and not found >= least:
+            raise BadInput(f"--set {knob}: {name} must be {least:g} or more")
+    return own, shared
