@@ -19,6 +19,9 @@ class Known:
     def vocab(self) -> int:
         return self.logits_NV.shape[-1]
 
+    def logits(self, rows: slice) -> Tensor:
+        return self.logits_NV[rows]
+
     def logp(self, rows: slice) -> Tensor:
         return self.logits_NV[rows].log_softmax(-1)
 

@@ -155,14 +155,14 @@ def check_dense(divergence) -> None:
     assert same or divergence.dense, f"{divergence} sees more than the ratio of the laws"
 
 
-def check_teacher(divergence, thought=Thought) -> None:
+def check_teacher(divergence, thought=Thought, asked=Pointwise) -> None:
     """No gradient reaches the teacher, whatever it would let through."""
     batch = batch_of(4, 3, vocab=VOCAB)
     hidden_ND = noise(5, 3).float().requires_grad_()
     matrix_DV = noise(3, VOCAB, seed=1).float().requires_grad_()
     signal = thought(States(hidden_ND, lambda hidden: hidden @ matrix_DV, VOCAB))
     logits = noise(5, VOCAB, seed=2).float().requires_grad_()
-    Pointwise(divergence)(study(Known(logits), signal, batch)).sum().backward()
+    asked(divergence)(study(Known(logits), signal, batch)).sum().backward()
     assert logits.grad is not None
     assert hidden_ND.grad is None
     assert matrix_DV.grad is None
@@ -242,6 +242,19 @@ def test_laws_catch_mistakes(check, mistake, words) -> None:
         check(mistake)
 
 
+@dataclass
+class AtOnce:
+    """An objective without tiles, out of which nothing but the student's slopes comes."""
+
+    divergence: ForwardKL
+
+    def __call__(self, told):
+        every = slice(None)
+        return self.divergence(told.signal.law(every).logp_XV, told.student.logp(every))
+
+
 def test_the_law_of_teachers_catches_a_leak() -> None:
+    check_teacher(ForwardKL(), Thought, AtOnce)
+    check_teacher(ForwardKL(), Leaky)
     with pytest.raises(AssertionError):
-        check_teacher(ForwardKL(), Leaky)
+        check_teacher(ForwardKL(), Leaky, AtOnce)

@@ -7,9 +7,11 @@ Rows are positions that count (`texts.Positions`); `p` is the teacher, `q` the s
 steps is a state of plain dicts, lists, numbers and tensors, which the checkpoint holds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeVar, final
+from typing import ClassVar, Final, Literal, Protocol, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,7 @@ from decant.numerics import FLOOR
 from decant.types import PAD
 
 State = TypeVar("State")
+_SKETCHING: Final = ContextVar("sketching", default=False)
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """(p_logp_XV, q_logp_XV) -> nats_X, unreduced. Both are normalised, float32 or float64; -inf: a model says never."""
@@ -249,5 +252,20 @@ def by_chunks(rows: int, vocab: int, nats: Callable[[slice], Tensor], elements: 
 def over(parts: Sequence[slice], nats: Callable[[slice], Tensor]) -> Tensor:
     """nats_N of a function of row slices, part by part; run again for gradients, so that one part lives at a time."""
     if torch.is_grad_enabled() and len(parts) > 1:
-        return torch.cat([checkpoint(nats, part, use_reentrant=False) for part in parts])
+        both = {"use_reentrant": False, "context_fn": lambda: (_sketch(), nullcontext())}
+        return torch.cat([checkpoint(nats, part, **both) for part in parts])
     return torch.cat([nats(part) for part in parts])
+
+
+def sketching() -> bool:
+    """Whether what is computed now is computed again for gradients, so that values are all that is wanted."""
+    return _SKETCHING.get()
+
+
+@contextmanager
+def _sketch() -> Iterator[None]:
+    token = _SKETCHING.set(True)
+    try:
+        yield
+    finally:
+        _SKETCHING.reset(token)

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.build import mixed_precision
+from decant.models.unrounded import unrounded
 
 STACKED: Final = ("phi3", "phi4_multimodal")  # families whose one projection makes queries, then keys, then values
 
@@ -58,9 +59,13 @@ class States:
     attention: Mapping[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
     fixed: Callable[[Tensor], Tensor] | None = None
 
+    def logits(self, rows: slice | Tensor) -> Tensor:
+        """logits_XV of some positions, as the head's product gives them."""
+        return self.head(self.hidden_ND[rows])
+
     def logp(self, rows: slice | Tensor) -> Tensor:
         """logp_XV of some positions, float32."""
-        return self.head(self.hidden_ND[rows]).float().log_softmax(-1)
+        return self.logits(rows).log_softmax(-1, dtype=torch.float32)
 
 
 def read(network: PreTrainedModel, ids_BT: Tensor, row_N: Tensor, at_N: Tensor, looks: Looks | None = None) -> States:
@@ -71,7 +76,7 @@ def read(network: PreTrainedModel, ids_BT: Tensor, row_N: Tensor, at_N: Tensor, 
     looks = looks or Looks()
     body, config = network.get_decoder(), network.config.get_text_config()
     _within(looks, config)
-    with mixed_precision(network.device), _caught(network, looks.attention) as caught:
+    with mixed_precision(network.device), unrounded(network), _caught(network, looks.attention) as caught:
         out: Any = body(input_ids=ids_BT, use_cache=False, output_hidden_states=bool(looks.layers))  # type: ignore[operator]
     return States(
         hidden_ND=out.last_hidden_state[row_N, at_N],
@@ -86,16 +91,28 @@ def read(network: PreTrainedModel, ids_BT: Tensor, row_N: Tensor, at_N: Tensor, 
 def head(network: PreTrainedModel, fixed: bool = False) -> Callable[[Tensor], Tensor]:
     """hidden_XD -> logits_XV with what a family does to its logits: Gemma caps them, Cohere and Granite scale them.
 
-    fixed: gradients reach the states, not the matrix.
+    fixed: gradients reach the states, not the matrix. Where products are rounded the matrix is so once, and not once a
+    call: at 28 rows of 152 thousand ids that took nine tenths of the time. So this is of no use after a step.
     """
     matrix: Any = network.get_output_embeddings()
     config = network.config.get_text_config()
     cap = getattr(config, "final_logit_softcapping", None)
     scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
 
+    weights: dict[str, Tensor] = {}
+
+    def stand(name: str, weight: Tensor) -> Tensor:
+        """In the weight's place: itself, or rounded."""
+        if type(matrix) is not nn.Linear or not torch.is_autocast_enabled(network.device.type):
+            return weight.detach() if fixed else weight
+        if name not in weights:
+            weights[name] = weight.detach().bfloat16()
+        return weights[name] if fixed else _Stand.apply(weight, weights[name])  # type: ignore[no-any-return]
+
     def logits(hidden_XD: Tensor) -> Tensor:
         with mixed_precision(network.device):
-            found_XV = functional_call(matrix, _constants(matrix), (hidden_XD,)) if fixed else matrix(hidden_XD)
+            stands = {name: stand(name, weight) for name, weight in matrix.named_parameters()}
+            found_XV = functional_call(matrix, stands, (hidden_XD,))
         if scale != 1:
             found_XV = found_XV * scale
         return found_XV if cap is None else torch.tanh(found_XV / cap) * cap
@@ -103,9 +120,17 @@ def head(network: PreTrainedModel, fixed: bool = False) -> Callable[[Tensor], Te
     return logits
 
 
-def _constants(module: nn.Module) -> dict[str, Tensor]:
-    """Its weights as they are now."""
-    return {name: weight.detach() for name, weight in module.named_parameters()}
+class _Stand(torch.autograd.Function):
+    """The rounded weight in the weight's place: gradients reach the weight, in its own type and so summed in it."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, rounded: Tensor) -> Tensor:
+        ctx.kind = weight.dtype
+        return rounded.view_as(rounded)
+
+    @staticmethod
+    def backward(ctx: Any, *slope: Tensor) -> tuple[Tensor, None]:
+        return slope[0].to(ctx.kind), None
 
 
 def _within(looks: Looks, config: Any) -> None:

@@ -8,7 +8,8 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from decant.distill.seams import Gives, Study, by_chunks
+from decant.distill.seams import Gives, Study
+from decant.distill.tiles import by_tiles
 
 
 @final
@@ -22,7 +23,7 @@ class CrossEntropy:
         """nats_N."""
         label_N1 = study.at.label_N[:, None]
 
-        def nats(rows: slice) -> Tensor:
-            return -study.student.logp(rows).gather(-1, label_N1[rows])[:, 0]
+        def nats(rows: slice, q: Tensor) -> Tensor:
+            return -q.gather(-1, label_N1[rows])[:, 0]
 
-        return by_chunks(len(study.at), study.student.vocab, nats)
+        return by_tiles(study, nats)

@@ -10,7 +10,8 @@ from typing import ClassVar, Final, final
 import torch
 from torch import Tensor
 
-from decant.distill.seams import Gives, Study, by_chunks
+from decant.distill.seams import Gives, Study
+from decant.distill.tiles import by_tiles
 from decant.errors import BadInput
 from decant.numerics import FLOOR, floored
 
@@ -39,11 +40,11 @@ class PlackettLuce:
         signal = study.signal
         assert signal is not None
 
-        def nats(rows: slice) -> Tensor:
-            p, q, label_X = signal.law(rows).beside(study.student.logp(rows), study.at.label_N[rows])
+        def nats(rows: slice, q: Tensor) -> Tensor:
+            p, q, label_X = signal.law(rows).beside(q, study.at.label_N[rows])
             return self.nats(study.target(p, q.detach(), label_X), q, label_X)
 
-        return by_chunks(len(study.at), study.student.vocab, nats)
+        return by_tiles(study, nats)
 
     def nats(self, p_logp_XV: Tensor, q_logp_XV: Tensor, label_X: Tensor) -> Tensor:
         """nats_X."""

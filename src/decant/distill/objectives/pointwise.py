@@ -1,11 +1,12 @@
-"""A divergence between two laws at every position, a chunk of positions at a time."""
+"""A divergence between two laws at every position, a tile of positions at a time."""
 
 from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
 
-from decant.distill.seams import Divergence, Gives, Study, by_chunks
+from decant.distill.seams import Divergence, Gives, Study
+from decant.distill.tiles import by_tiles
 from decant.errors import BadInput
 
 
@@ -34,12 +35,12 @@ class Pointwise:
         signal = study.signal
         assert signal is not None
 
-        def nats(rows: slice) -> Tensor:
-            law, q = signal.law(rows).softened(self.temperature), study.student.logp(rows)
+        def nats(rows: slice, q: Tensor) -> Tensor:
+            law = signal.law(rows).softened(self.temperature)
             if self.temperature != 1:
                 q = (q / self.temperature).log_softmax(-1)
             p, q, label_X = law.beside(q, study.at.label_N[rows])
             p = study.target(p, q.detach(), label_X)
             return self.divergence(p, q) * self.temperature**2
 
-        return by_chunks(len(study.at), study.student.vocab, nats)
+        return by_tiles(study, nats)
