@@ -15,10 +15,11 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from decant.distill.speaking import Mixes, Speaking
+from decant.distill.speaking import BLOCK, Mixes, Speaking, _drawn
 from decant.errors import BadInput, IncompatibleParts
+from decant.models import current as now
 from decant.models.build import LlamaSpec, untrained
-from decant.models.current import Paced, at_rest, begin, current
+from decant.models.current import Paced, at_rest, begin, current, swift
 from decant.models.fast.flock import Flock
 from decant.samplers.greedy import greedy
 from decant.samplers.temperature import temperature
@@ -223,3 +224,34 @@ def test_what_cannot_be_written_is_refused() -> None:
         Speaking(model(0), frozenset()).write([[1]], [1, 2], 3)
     with pytest.raises(BadInput, match="room for an answer"):
         Speaking(model(0, positions=4), frozenset()).write([[1, 2, 3, 4]], [1], 3)
+
+
+def test_a_draw_is_the_id_in_whose_stretch_the_number_falls() -> None:
+    probs_RV = torch.rand(40, 3 * BLOCK + 7, generator=torch.Generator().manual_seed(0))
+    probs_RV[:, ::3] = 0
+    probs_RV[:, -9:] = 0
+    logp_RV = probs_RV.log().log_softmax(-1)
+    u_R = torch.rand(40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    u_R[:4] = torch.tensor([2.0**-53, 1 - 2.0**-53, 0.0, 1.0])
+    mass_RV = logp_RV.double().exp().cumsum(-1)
+    want_R = torch.searchsorted(mass_RV, u_R[:, None] * mass_RV[:, -1:], right=True)[:, 0]
+    found_R = _drawn(logp_RV, u_R)
+    assert torch.equal(found_R[4:], want_R[4:])
+    assert probs_RV.gather(-1, found_R[:, None]).min() > 0
+    assert found_R[2] == 1
+    assert found_R[3] == probs_RV[3].nonzero()[-1]
+
+
+def test_small_matrices_are_not_rounded(monkeypatch) -> None:
+    monkeypatch.setattr(now, "fast_bfloat16", lambda: True)
+    wide = untrained(LlamaSpec(VOCAB, 256, 1, 2, 2, 512))
+    assert swift(wide) == torch.bfloat16
+    assert swift(model(0)) is None
+    monkeypatch.setattr(now, "fast_bfloat16", lambda: False)
+    assert swift(wide) is None
+
+
+def test_keys_are_float32_beside_rounded_activations() -> None:
+    voice = begin(current(model(0), torch.bfloat16), PROMPTS, 4)
+    assert voice.lean.dtype == torch.bfloat16
+    assert {rows.dtype for rows in voice.keys + voice.values} == {torch.float32}

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, final
 
-import torch
 from torch import nn
 
 from decant.apps.knobs import values_of
@@ -22,7 +21,7 @@ from decant.distill.parallel import join
 from decant.distill.speaking import Speaking
 from decant.distill.spreading import SpreadSpeaker, SpreadTeacher, ray
 from decant.errors import BadInput, IncompatibleParts
-from decant.models.machine import fast_bfloat16
+from decant.models.current import swift
 from decant.models.trainee import Trainee
 from decant.samplers.temperature import temperature as softened
 
@@ -92,6 +91,5 @@ def _law(teacher: str, device: str) -> seams.Teacher:
 
 def _voice(student: str, lora: int | None, seed: int, temperature: float, device: str) -> tuple[nn.Module, Speaking]:
     trainee = adapted(Trainee.open(student, device), lora, seed)
-    dtype = torch.bfloat16 if fast_bfloat16() or device != "cpu" else None
     warp = None if temperature == 1 else softened(temperature)
-    return trainee.network, Speaking(trainee.network, trainee.ends, warp, dtype)
+    return trainee.network, Speaking(trainee.network, trainee.ends, warp, swift(trainee.network))

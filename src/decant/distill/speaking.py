@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from decant.distill.seams import Speaker
 from decant.errors import BadInput, IncompatibleParts
@@ -19,6 +20,7 @@ from decant.protocols import Warp
 
 STREAM: Final = "rollout"
 SHRINK: Final = 0.75  # of the texts that are written, the share below which the ended ones are put away
+BLOCK: Final = 64  # ids: of a vocabulary of 4,096, as many blocks
 LOOK: Final = 16  # tokens between two looks at an accelerator: has everything ended?
 
 
@@ -145,6 +147,20 @@ class Speaking:
 
 
 def _drawn(logp_RV: Tensor, u_R: Tensor) -> Tensor:
-    """ids_R: the id in whose stretch of [0, 1) each row's number falls; never one of probability 0."""
-    mass_RV = logp_RV.double().exp().cumsum(-1)
-    return torch.searchsorted(mass_RV, (u_R[:, None] * mass_RV[:, -1:]), right=True)[:, 0]
+    """ids_R: the id in whose stretch of [0, 1) each row's number falls; never one of probability 0.
+
+    First the block of ids, then the id in it: sums over the whole vocabulary are a block's, and none is a running one.
+    """
+    wide_RV = pad(logp_RV, (0, -logp_RV.shape[-1] % BLOCK), value=-torch.inf).exp()
+    probs_RKW = wide_RV.unflatten(-1, (-1, BLOCK))
+    mass_RK = probs_RKW.sum(-1, dtype=torch.float64).cumsum(-1)
+    aim_R1 = _below(u_R[:, None] * mass_RK[:, -1:], mass_RK)
+    block_R1 = torch.searchsorted(mass_RK, aim_R1, right=True)
+    before_R1 = pad(mass_RK, (1, 0)).gather(-1, block_R1)
+    inside_RW = probs_RKW[torch.arange(len(u_R), device=u_R.device), block_R1[:, 0]].cumsum(-1, dtype=torch.float64)
+    return (block_R1 * BLOCK + torch.searchsorted(inside_RW, _below(aim_R1 - before_R1, inside_RW), right=True))[:, 0]
+
+
+def _below(aim_R1: Tensor, mass_RX: Tensor) -> Tensor:
+    """Less than the whole mass, to which rounding may lift it: behind its end there is nothing."""
+    return torch.minimum(aim_R1, torch.nextafter(mass_RX[:, -1:], mass_RX.new_zeros(())))

@@ -17,6 +17,8 @@ from decant.models.causal import Causal
 from decant.models.fast.flock import Flock
 from decant.models.fast.lean import Lean
 from decant.models.fast.reading import take, why_not
+from decant.models.linears import PACK
+from decant.models.machine import fast_bfloat16
 from decant.models.padded import Padded
 from decant.types import PAD, Draft, Verdict
 
@@ -44,6 +46,16 @@ def current(network: PreTrainedModel, dtype: torch.dtype | None = None) -> Body:
     if why_not(network) is not None or not _plain(network):
         return Causal.over(Padded.of(network, positions(network)))
     return take(_shadow(network, dtype), positions(network))
+
+
+def swift(network: PreTrainedModel) -> torch.dtype | None:
+    """The type of the copy that writes fastest: bfloat16 on accelerators, and on CPUs that multiply it where matrices
+    are large enough for oneDNN; None: its own."""
+    if network.device.type != "cpu":
+        return torch.bfloat16
+    head = network.get_output_embeddings()
+    sizes = [part.weight.numel() for part in network.modules() if isinstance(part, nn.Linear) and part is not head]
+    return torch.bfloat16 if fast_bfloat16() and max(sizes, default=0) >= PACK else None
 
 
 def begin(body: Body, prompts: Sequence[Sequence[int]], room: int) -> Voice:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
-import torch
-
 from decant.distill.composition import Asked, Composition, learner, looks_of, served
 from decant.distill.rollouts.dataset import Dataset
 from decant.distill.rollouts.stream import Stream
@@ -21,8 +19,7 @@ from decant.distill.texts import Text
 from decant.distill.trainer import run
 from decant.distill.writing import Writing
 from decant.errors import BadInput, IncompatibleParts
-from decant.models.current import current
-from decant.models.machine import fast_bfloat16
+from decant.models.current import current, swift
 from decant.models.speller import Speller
 from decant.models.spelling import vocabulary
 from decant.models.teacher import Teacher
@@ -113,14 +110,13 @@ class Kit:
         return Writing(self.answers, self.seed)
 
     def speaker(self, temperature: float = 1.0, mixes: bool = False) -> Speaker:
-        """The student as it is now, in bfloat16 where the machine multiplies that. mixes: its teacher may have a say,
-        which is packed for that and lies in memory once more."""
-        dtype = torch.bfloat16 if fast_bfloat16() or self.student.device.type != "cpu" else None
+        """The student as it is now, in the type that writes fastest. mixes: its teacher may have a say, which is
+        packed for that and lies in memory once more."""
         warp = None if temperature == 1 else softened(temperature)
         if self.spread is not None and not mixes and not self.dry:
             return self.spread(self.student, temperature)
-        teacher = current(self.model().network, dtype) if mixes else None
-        return Speaking(self.student, self.ends, warp, dtype, teacher=teacher)
+        teacher = current(self.model().network, swift(self.model().network)) if mixes else None
+        return Speaking(self.student, self.ends, warp, swift(self.student), teacher=teacher)
 
     def across(self) -> Across:
         """The teacher, read through its own tokenizer."""
