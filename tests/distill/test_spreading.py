@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -222,3 +224,28 @@ def test_without_ray_the_command_is_said(monkeypatch):
 def test_parts_are_as_equal_as_can_be():
     assert [len(range(9)[cut]) for cut in spreading._cuts(9, 4)] == [3, 2, 2, 2]
     assert [len(range(2)[cut]) for cut in spreading._cuts(2, 4)] == [1, 1]
+
+
+@pytest.mark.slow
+def test_a_cluster_that_dies_is_an_error_and_no_waiting():
+    """In a process of its own: the cluster's node manager is the parent of its workers."""
+    script = """
+import os, signal
+from decant.distill import spreading
+spreading.LOOK = 2.0
+
+def work(part):
+    import os, signal, time
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+
+try:
+    spreading.Crew(lambda: work, 1).share([(0,)])
+except spreading.DecantError as error:
+    print(error, flush=True)
+os._exit(0)  # nothing is left to shut down
+"""
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    place = os.environ | {"PYTHONPATH": str(Path(spreading.__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", script], env=place, capture_output=True, text=True, timeout=300)
+    assert "every node of the Ray cluster has died" in done.stdout, done.stderr[-2000:]

@@ -22,6 +22,7 @@ from decant.errors import BadInput, DecantError, MissingExtra
 from decant.types import select_rows
 
 TRIES: Final = 3  # workers that may die over one part
+LOOK: Final = 30.0  # seconds between two looks whether there still is a cluster: without one, waiting never ends
 
 
 def ray() -> Any:
@@ -61,7 +62,7 @@ class Crew:
 
     def share(self, parts: Sequence[tuple[Any, ...]]) -> list[Any]:
         """`worker(*part)` of each part, in their order; at most as many parts as workers. Raises what a worker raises,
-        and DecantError where a part kills worker after worker."""
+        and DecantError where a part kills worker after worker, or no node is left."""
         asked = [self._asked(place, part) for place, part in enumerate(parts)]
         return [
             self._answer(place, part, answer) for place, (part, answer) in enumerate(zip(parts, asked, strict=True))
@@ -77,7 +78,7 @@ class Crew:
         for _ in range(TRIES):
             try:
                 if answer is not None:
-                    return self.ray.get(answer)
+                    return self._awaited(answer)
             except (self.ray.exceptions.RayActorError, self.ray.exceptions.ObjectLostError):
                 pass
             self.actors[place] = self._hired()
@@ -86,6 +87,16 @@ class Crew:
             f"{TRIES} workers died over the same part, one after the other; do its rows fit into a worker's memory? "
             f"Give fewer rows a step, or more workers"
         )
+
+    def _awaited(self, answer: Any) -> Any:
+        while True:
+            try:
+                return self.ray.get(answer, timeout=LOOK)
+            except self.ray.exceptions.GetTimeoutError:
+                if not any(node["Alive"] for node in self.ray.nodes()):
+                    raise DecantError(
+                        "every node of the Ray cluster has died; start it again: the same command goes on"
+                    ) from None
 
     def close(self) -> None:
         """Let the workers go."""
