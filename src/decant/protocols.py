@@ -80,7 +80,7 @@ class Drafter(Protocol[State]):
 
     def draft(self, state: State, shape: DraftShape, warp: Warp, noise: Noise, context: object) -> Draft:
         """Pure: the same state and noise give the same draft. `context` is the target's own, opaque: only drafters
-        that share the target's weights look at it."""
+        that share the target's weights look at it. A depth of 0 asks for no rows at all: no probes either."""
         ...
 
     def observe(self, state: State, draft: Draft, verdict: Verdict, scores: Scores) -> State:
@@ -208,6 +208,13 @@ class Foresees(Protocol):
     def foreseen(self, state: Any, shape: DraftShape) -> Tensor:
         """logits_BV, before any warp; `shape` is the draft's that comes next, which then costs no more for it."""
         ...
+
+
+@runtime_checkable
+class Rides(Protocol):
+    """A drafter that says how many probes ride, at most, beside so many guesses of a depth asked for. Optional."""
+
+    def riding(self, guesses: int, depth: int) -> int: ...
 
 
 @runtime_checkable

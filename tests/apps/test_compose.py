@@ -48,6 +48,12 @@ def test_a_policy_may_be_named(target, draft, policy, made):
     assert compose("draft-model", target, draft, GREEDY, policy=policy).decoder.policy == made
 
 
+def test_a_policy_that_prices_rounds_is_told_what_rides(target):
+    made = compose("lookahead:window=3", target, None, GREEDY, policy="cost-aware").decoder
+    assert made.policy.riding(2, 1) == made.drafter.probes == 8
+    assert compose("prompt-lookup", target, None, GREEDY, policy="cost-aware").decoder.policy.riding is None
+
+
 def test_a_methods_knob_wins_over_the_policys(target):
     method = compose("prompt-lookup:depth=2", target, None, GREEDY, policy="confidence:depth=9:threshold=0.1")
     assert method.decoder.policy == Confidence(2, 0.1)

@@ -64,6 +64,8 @@ class Spoilt:
         return self.inner.start(prompt_BT, prefill)
 
     def draft(self, state, shape, warp, noise, context) -> Draft:
+        if self.mistake == "rides where nothing is asked for" and not shape.depth:
+            shape = replace(shape, depth=1)
         draft = self.inner.draft(state, shape, warp, noise, context)
         if self.mistake == "riders are guesses":
             return replace(draft, probe_BN=None)
@@ -85,3 +87,9 @@ def test_the_wrapper_itself_is_right() -> None:
 def test_a_planted_bug_is_caught(mistake: str) -> None:
     with pytest.raises(AssertionError):
         check_drafter(Spoilt(mistake), TARGET, temperature(0.7), DraftShape(3))
+
+
+def test_riders_are_left_out_where_nothing_is_asked_for() -> None:
+    check_drafter(Spoilt(""), TARGET, temperature(0.7), DraftShape(0))
+    with pytest.raises(AssertionError, match="a depth of 0 asks for none"):
+        check_drafter(Spoilt("rides where nothing is asked for"), TARGET, temperature(0.7), DraftShape(0))

@@ -85,7 +85,7 @@ def compose(
     drafter_knobs, policy_knobs = knobs_for(recipe, policy)
     mine, his = wanted.parted(drafter_knobs, policy_knobs)
     drafter: Drafter[Any] = _wired(mine, guesser, drafter_knobs, wiring)
-    pacing: Policy[Any] = build(pace.joined(his), pacer, policy_knobs, wiring.given(pacer))
+    pacing: Policy[Any] = build(pace.joined(his), pacer, policy_knobs, replace(wiring, guesser=drafter).given(pacer))
     # Guesses that ride in the pass that verifies need a target that knows them.
     head = getattr(drafter, "head", None)
     if isinstance(head, Riders) and guide is not None:

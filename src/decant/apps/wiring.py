@@ -26,7 +26,7 @@ from decant.models.masked import filter as filters
 from decant.models.spelling import between, token_bytes
 from decant.models.superposed import Superposed
 from decant.models.tutor import Tutor
-from decant.protocols import Constraint, Drafter, Exits, LanguageModel, Verifier, Warp
+from decant.protocols import Constraint, Drafter, Exits, LanguageModel, Rides, Verifier, Warp
 from decant.types import CostCurve
 from decant.verifiers.block import Block
 from decant.vocab.bridge import Bridge
@@ -39,7 +39,8 @@ EXIT_SHARE = 0.5  # of a pass: exits lie at a third of the layers, or a little d
 class Wiring:
     """What there is to give. Each method below is a field's name.
 
-    recipe: whose parts these are. guide: what leads the target (`host` is bare), but never a draft model.
+    recipe: whose parts these are. guide: what leads the target (`host` is bare), but never a draft model. guesser: the
+    drafter, for its policy.
     """
 
     recipe: Recipe
@@ -49,6 +50,7 @@ class Wiring:
     logits_warp: Warp
     logits_constraint: Constraint[Any]
     guide: Guide | None = None
+    guesser: Drafter[Any] | None = None
 
     def given(self, made: Callable[..., Any], folders: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Values for its fields that are no knobs. folders: where to read those that were trained, if it was said.
@@ -215,6 +217,10 @@ class Wiring:
         counted = (folder / marginals.FILE).is_file()
         return Raster(len(codes_VC), columns, marginals.read(folder, codes_VC).probs_YLV if counted else None)
 
+    def riding(self) -> Callable[[int, int], int] | None:
+        """Probes beside so many guesses of a depth, of a drafter that has any."""
+        return self.guesser.riding if isinstance(self.guesser, Rides) else None
+
     def target_costs(self) -> CostCurve:
         """Seconds of a pass of the target by its rows."""
         return self.host.costs()
@@ -241,7 +247,7 @@ class Wiring:
 
 
 NAMES = frozenset(name for name in vars(Wiring) if not name.startswith("_")) - {
-    "recipe", "host", "helper", "judge", "logits_warp", "logits_constraint", "guide", "given", "constrained",
+    "recipe", "host", "helper", "judge", "logits_warp", "logits_constraint", "guide", "guesser", "given", "constrained",
 }  # fmt: skip
 
 

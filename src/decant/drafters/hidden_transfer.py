@@ -44,6 +44,10 @@ class HiddenTransfer:
         hung_BMJ = there_BM[..., None].expand(-1, -1, min(shape.depth, self.head.depth))
         return ridden(guessed, hung_BMJ, self.head, room)
 
+    def riding(self, guesses: int, depth: int) -> int:
+        """All places behind each row."""
+        return self.head.copies * (guesses + 1) * min(depth, self.head.depth)
+
     def observe(self, state: Foresight, draft: Draft, verdict: Verdict, scores: Scores) -> Foresight:
         """What the pseudo states behind the last accepted node said."""
         return heard(draft, verdict, scores.logits_BMV, self.head)

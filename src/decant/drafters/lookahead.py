@@ -80,6 +80,10 @@ class Lookahead:
         """Nodes of the window."""
         return (self.ngram - 1) * self.window - 1
 
+    def riding(self, guesses: int, depth: int) -> int:
+        """The window, whatever is guessed."""
+        return self.probes
+
     def start(self, prompt_BT: Tensor, prefill: Scores) -> LookaheadState:
         """Tokens of the prompt, scattered over the window; empty pools."""
         length_B1 = (prompt_BT != PAD).sum(-1, keepdim=True)

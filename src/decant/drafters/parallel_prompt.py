@@ -55,6 +55,10 @@ class ParallelPrompt:
         hung_BMJ = sparse(guessed, state.chances(guessed), min(shape.depth, self.head.depth), self.prompts)
         return ridden(guessed, hung_BMJ, self.head, room)
 
+    def riding(self, guesses: int, depth: int) -> int:
+        """Places behind each row, as many as may be."""
+        return self.head.copies * min(self.prompts, (guesses + 1) * min(depth, self.head.depth))
+
     def observe(self, state: Foresight, draft: Draft, verdict: Verdict, scores: Scores) -> Foresight:
         """What the prompts behind the last accepted node said."""
         return heard(draft, verdict, scores.logits_BMV, self.head)

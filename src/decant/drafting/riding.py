@@ -76,8 +76,10 @@ def ridden(draft: Draft, hung_BMJ: Tensor, riders: Riders, room: int | None) -> 
     """The draft with riders as probes behind it.
 
     hung_BMJ: the places behind each row that get one, from the first on. room: riders at most; those of later rows are
-    left out.
+    left out. Where nothing rides the draft stays as it is.
     """
+    if not hung_BMJ.shape[-1]:
+        return draft
     nodes, depth = draft.tokens_BN.shape[1], riders.depth
     hung_BMJ = pad(hung_BMJ, (0, depth - hung_BMJ.shape[-1]), value=False)
     slot_BP = ascending(hung_BMJ[:, :, None].expand(-1, -1, riders.copies, -1).flatten(1))[:, :room]
@@ -101,8 +103,9 @@ def ridden(draft: Draft, hung_BMJ: Tensor, riders: Riders, room: int | None) -> 
 
 def heard(draft: Draft, verdict: Verdict, logits_BMV: Tensor, riders: Riders) -> Foresight:
     """What the riders behind the last accepted node said; the copies' mean."""
+    if draft.probe_BN is None:
+        return Foresight.none(logits_BMV, riders.depth)
     assert draft.parents_BN is not None
-    assert draft.probe_BN is not None
     above_BM, rider_BM = pad(draft.parents_BN + 1, (1, 0)), pad(draft.probe_BN, (1, 0), value=False)
     node_BN = above_BM[:, 1:]  # the row that each rider hangs behind, past the riders between
     for _ in range(riders.depth - 1):

@@ -124,6 +124,7 @@ def _check_form(draft: Draft, shape: DraftShape, vocab: int) -> None:
     assert (tokens_BN[real_BN] >= 0).all(), "ids are not negative"
     assert (draft.guesses.tokens_BN < vocab).all(), "guesses lie below the vocabulary's size"
     assert shape.budget is None or nodes <= shape.budget, f"{nodes} nodes exceed the budget of {shape.budget}"
+    assert shape.depth or not nodes, f"{nodes} nodes where a depth of 0 asks for none, not for probes either"
     assert (parents_BN < torch.arange(nodes)).all(), "parents come before children"
     assert (parents_BN >= PAD).all(), "a parent is a node, or PAD for the root"
     above_BN = torch.cat([real_BN.new_ones(len(real_BN), 1), real_BN], 1).gather(1, parents_BN + 1)
