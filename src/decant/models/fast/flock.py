@@ -24,7 +24,7 @@ class Flock:
     """logits_BV: what comes next in each text. lengths_B: tokens of each so far.
 
     keys, values: of each layer, BKSW; a text's token t lies in slot t, whatever its neighbours. On a CPU they are
-    float32: for one row a text the kernel takes five times as long over bfloat16 (measured).
+    float32: for one row a text the kernel is slower over bfloat16 (measured, 8 texts of 192 slots: 180 us beside 33).
     """
 
     def __init__(self, lean: Lean, prompts: Sequence[Sequence[int]], room: int) -> None:
