@@ -44,6 +44,7 @@ def test_a_student_is_taught_and_read_back(layout: Layout, head: str, tmp_path: 
     again = distilled(teacher, out, recipe=recipe)  # a run that is finished goes on to the same end
     assert again.exit_code == 0, again.output
     assert (out / "model.safetensors").read_bytes() == before
+    assert json.loads(again.stdout)["seconds"] >= report["seconds"], "the seconds of its teaching are not forgotten"
     other = distilled(teacher, out, "--seed", "1", recipe=recipe)
     assert "seed '0', not '1'" in " ".join(other.output.split())
 

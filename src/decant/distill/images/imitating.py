@@ -53,7 +53,7 @@ def teach(recipe: DD1, teacher: CodeTeacher, settings: Settings, run: Run, told:
 
     Raises BadInput where the folder holds another run, or trajectories of another teacher.
     """
-    earlier(run.out, run.origin)
+    spent = (earlier(run.out, run.origin).get("learnt") or {}).get("seconds", 0.0)  # of a run that ended already
     said = {**run.origin, "knobs": asdict(recipe), "steps": settings.steps, "peak": settings.peak}
     write_recipe(run.out, said)
     order = Order(run.teacher, recipe.pairs, run.seed, recipe.flow)
@@ -70,7 +70,7 @@ def teach(recipe: DD1, teacher: CodeTeacher, settings: Settings, run: Run, told:
         _preview(averaged(net, mean), teacher, apart, run.out / TRAINING / PREVIEWS / f"{step:07d}.png")
 
     train(net, training, settings, run.out / TRAINING, saved)
-    seconds = round(time.perf_counter() - began, 1)
+    seconds = round(spent + time.perf_counter() - began, 1)
     kept = averaged(net, (checkpoint(run.out / TRAINING) or {})["memory"])
     save(kept, run.out)
     write_tokenizer(teacher.tokenizer, run.out)

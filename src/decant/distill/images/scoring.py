@@ -35,7 +35,7 @@ Told = Callable[[int, int], None]
 def teach(recipe: DD2, teacher: CodeTeacher, schedule: Schedule, run: Run, quiet: bool = False) -> dict[str, Any]:
     """From nothing, or on from where an earlier run stopped; the report. Raises BadInput where the folder holds another
     run."""
-    earlier(run.out, run.origin)
+    spent = (earlier(run.out, run.origin).get("learnt") or {}).get("seconds", 0.0)  # of a run that ended already
     said = {**run.origin, "knobs": asdict(recipe), "turns": schedule.turns, "peak": schedule.generator}
     write_recipe(run.out, said)
     home = run.out / TRAINING
@@ -65,7 +65,7 @@ def teach(recipe: DD2, teacher: CodeTeacher, schedule: Schedule, run: Run, quiet
         "units": teacher.layout.units,
         "turns": schedule.turns,
         "images": len(ids_NL),
-        "seconds": round(time.perf_counter() - began, 1),
+        "seconds": round(spent + time.perf_counter() - began, 1),
         **measured(kept, teacher, run.seed),
     }
     write_recipe(run.out, said | {"learnt": report})
