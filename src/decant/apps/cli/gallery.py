@@ -183,7 +183,7 @@ def draw(report: Mapping[str, Any], file: Path, plots: Any) -> None:
     axes.margins(0.15)
     axes.set_xlabel("forwards for an image")
     axes.set_ylabel("Frechet distance to real images, features of our own judge")
-    axes.set_title(f"{report['model']['name']} (blue: the teacher's own law)", fontsize=10)
+    axes.set_title(f"{Path(report['model']['name']).name} (blue: the teacher's own law)", fontsize=10)
     figure.savefig(file, dpi=150)
     plots.close(figure)
 
