@@ -188,4 +188,4 @@ def test_a_student_learns_from_the_cache_alone(cache, live, tmp_path) -> None:
     assert 0.5 * before < apart(cached) <= before + 1e-3  # a bound from below, and near
     made = composed(cached)
     run(made.learner, made, Settings(40, peak=1e-2, warmup=5, quiet=True), tmp_path / "run")
-    assert apart(live) < 0.4 * before
+    assert apart(live) < 0.45 * before

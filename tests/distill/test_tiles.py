@@ -1,6 +1,7 @@
 """Tiles: what is computed piece by piece is what autograd makes of the whole, and nothing is computed for nothing."""
 
 import warnings
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -119,3 +120,30 @@ def test_attention_is_not_rounded_on_a_cpu(monkeypatch) -> None:
         network.gradient_checkpointing_enable()  # its layers run once more, where nobody has switched
     with unrounded(network):
         assert network.config._attn_implementation == own
+
+
+def test_passes_of_one_network_in_several_threads_do_not_disturb_each_other() -> None:
+    """A pass that began in the midst of another mixes as that does, and whoever is last puts things back."""
+    network = model()
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(unrounded(network))
+        second.enter_context(unrounded(network))
+        first.close()
+        assert network.config._attn_implementation == NAME
+        second.close()
+        assert network.config._attn_implementation == "sdpa"
+
+
+def test_a_head_in_use_leaves_the_matrix_alone(monkeypatch) -> None:
+    """Another thread may be multiplying by it."""
+    monkeypatch.setattr(build, "fast_bfloat16", lambda: True)
+    network, seen = model(), []
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(network.lm_head.weight.dtype)
+            return func(*args, **(kwargs or {}))
+
+    with Watching():
+        head(network, fixed=True)(noise(3, 16).float())
+    assert set(seen) == {torch.float32}

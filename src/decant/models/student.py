@@ -8,6 +8,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from decant.errors import BadInput, IncompatibleParts
@@ -101,18 +102,25 @@ def head(network: PreTrainedModel, fixed: bool = False) -> Callable[[Tensor], Te
 
     weights: dict[str, Tensor] = {}
 
-    def stand(name: str, weight: Tensor) -> Tensor:
+    def stand(name: str, weight: Tensor | None) -> Tensor | None:
         """In the weight's place: itself, or rounded."""
-        if type(matrix) is not nn.Linear or not torch.is_autocast_enabled(network.device.type):
-            return weight.detach() if fixed else weight
+        if weight is None or not torch.is_autocast_enabled(network.device.type):
+            return weight.detach() if fixed and weight is not None else weight
         if name not in weights:
             weights[name] = weight.detach().bfloat16()
         return weights[name] if fixed else _Stand.apply(weight, weights[name])  # type: ignore[no-any-return]
 
+    def product(hidden_XD: Tensor) -> Tensor:
+        if type(matrix) is nn.Linear:
+            return linear(hidden_XD, stand("weight", matrix.weight), stand("bias", matrix.bias))  # type: ignore[arg-type]
+        if not fixed:
+            return matrix(hidden_XD)
+        constants = {name: weight.detach() for name, weight in matrix.named_parameters()}
+        return functional_call(matrix, constants, (hidden_XD,))
+
     def logits(hidden_XD: Tensor) -> Tensor:
         with mixed_precision(network.device):
-            stands = {name: stand(name, weight) for name, weight in matrix.named_parameters()}
-            found_XV = functional_call(matrix, stands, (hidden_XD,))
+            found_XV = product(hidden_XD)
         if scale != 1:
             found_XV = found_XV * scale
         return found_XV if cap is None else torch.tanh(found_XV / cap) * cap
