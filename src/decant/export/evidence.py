@@ -61,8 +61,9 @@ class Evidence:
         if self.proved is None:
             return []
         verdict = "holds" if self.proved.get("holds") else "does NOT hold"
+        said = {True: "holds", False: "FAILS"}  # of certificates that are older than verdicts
         rows = [
-            f"| {check.get('name')} | {'holds' if check.get('holds') else 'FAILS'} |" for check in self.proved["checks"]
+            f"| {check['name']} | {check.get('verdict', said[check['holds']])} |" for check in self.proved["checks"]
         ]
         lines = [f"\nThe certificate `{FILE}` {verdict}. It is about decant, not about other engines.\n"]
         lines += ["| check | |", "|---|---|", *rows]

@@ -12,7 +12,7 @@ TOLD: Final = frozenset(
     {
         *("name", "method", "holds", "prompts", "statistic", "p_value", "power", "planted_fault_caught", "tokens"),
         *("first_divergence", "identical", "near_ties", "unexplained", "divergences", "planted_fault", "sites"),
-        *("freedom", "samples", "doubt", "note", "test", "differences", "company"),
+        *("freedom", "samples", "doubt", "note", "test", "differences", "company", "verdict"),
     }
 )
 """Of a check, what has words of its own here; everything else is a row of its table."""
@@ -63,9 +63,12 @@ def sections(facts: Facts) -> Facts:
 def verdict(facts: Facts) -> str:
     """One sentence."""
     checks = facts["checks"]
-    failed = [check["name"] for check in checks if not check["holds"]]
+    blind = [check["name"] for check in checks if check.get("verdict") == "UNSURE"]
+    failed = [check["name"] for check in checks if not check["holds"] and check["name"] not in blind]
     if failed:
         return f"It does not hold: {count(len(failed), 'check')} of {len(checks)} failed, {listed(failed)}."
+    if blind:
+        return f"It does not hold: nothing failed, but a fault would not have shown in {listed(blind)}."
     if not checks:
         return "Nothing was checked."
     return f"It holds: {count(len(checks), 'check')}, none failed."

@@ -10,6 +10,7 @@ from decant.decoders.workload import Workload
 from decant.errors import BadInput, IncompatibleParts, MissingExtra
 from decant.protocols import AnyDecoder
 from decant.prove import distribution, equality
+from decant.prove.verdicts import judged
 
 ROUNDED: Final = ("int8", "int4")
 Progress = Callable[[int, int, str], None]
@@ -85,7 +86,7 @@ def run(
             "machine": dict(machine or {}),
             "model": target.facts(),
             "settings": {**(settings or {}), **_settings(workload, samples if sampled else None)},
-            "checks": list(checks),
+            "checks": [judged(check) for check in checks],
             "not_covered": [*covered, *unasked, *unfinished],
         }
 

@@ -25,18 +25,27 @@ def show_certificate(report: Mapping[str, Any], spell: Spell) -> None:
 def show_checks(report: Mapping[str, Any], spell: Spell) -> None:
     """Each check and its evidence."""
     for check in report["checks"]:
-        write(f"{'holds' if check['holds'] else 'FAILS'}  {check['name']}\n")
+        write(f"{_word(check):<6} {check['name']}\n")
         write("".join(f"       {line}\n" for line in _evidence(check, spell)))
 
 
 def verdict(report: Mapping[str, Any]) -> str:
     """One sentence."""
-    failed = [check["name"] for check in report["checks"] if not check["holds"]]
-    if failed:
-        return f"The certificate does NOT hold: {'; '.join(failed)}."
+    named = {
+        said: [check["name"] for check in report["checks"] if _word(check) == said] for said in ("FAILS", "UNSURE")
+    }
+    if named["FAILS"]:
+        return f"The certificate does NOT hold: {'; '.join(named['FAILS'])}."
+    if named["UNSURE"]:
+        blind = "; ".join(named["UNSURE"])
+        return f"The certificate does NOT hold: nothing failed, but a fault would not have shown in {blind}."
     if not report["checks"]:
         return "Nothing was checked."
     return f"The certificate holds: {count(len(report['checks']), 'check')}, none failed."
+
+
+def _word(check: Mapping[str, Any]) -> str:
+    return check.get("verdict") or ("holds" if check["holds"] else "FAILS")  # older certificates have none
 
 
 def _evidence(check: Mapping[str, Any], spell: Spell) -> list[str]:
@@ -95,7 +104,9 @@ def _fault(check: Mapping[str, Any]) -> list[str]:
     whose = f" (drafter: {fault['drafter']})" if fault.get("drafter") else ""
     said = [f"planted fault {caught}: {fault['what']}{whose}"]
     if check["planted_fault_caught"] is False:
-        said.append("so this proves nothing either way: more prompts, longer texts or other prompts may")
+        said.append(
+            "so this proves nothing either way: more --samples, or prompts of which the model is less sure, may"
+        )
     return said
 
 

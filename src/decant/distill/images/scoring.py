@@ -97,7 +97,7 @@ def sketch(recipe: DD2, teacher: CodeTeacher, schedule: Schedule, run: Run) -> d
         "parameters": sum(weight.numel() for weight in pair.mean.parameters()),
         "phases": [asdict(phase) for phase in schedule.phases],
         "turns": schedule.turns,
-        "seconds": {"training": round(total, 1)},
+        "seconds": {"training": round(total, 3)},
     }
 
 

@@ -8,6 +8,7 @@ from decant.errors import BadInput
 from decant.prove.engine import continuations, greedy
 from decant.prove.engine.asking import Pair
 from decant.prove.engine.parting import NEAR
+from decant.prove.verdicts import judged
 
 DOUBT: Final = 1e-3
 """Chance that each of the two tests refuses a right engine."""
@@ -68,7 +69,7 @@ def run(
             "machine": dict(machine or {}),
             "model": dict(model),
             "settings": {**(settings or {}), "prompts": number, "seed": pair.seed, **asdict(terms)},
-            "checks": list(checks),
+            "checks": [judged(check) for check in checks],
             "not_covered": _not_covered(terms),
         }
 
