@@ -61,9 +61,10 @@ class Evidence:
         if self.proved is None:
             return []
         verdict = "holds" if self.proved.get("holds") else "does NOT hold"
-        said = {True: "holds", False: "FAILS"}  # of certificates that are older than verdicts
+        bad = {True: "UNSURE", False: "FAILS"}
         rows = [
-            f"| {check['name']} | {check.get('verdict', said[check['holds']])} |" for check in self.proved["checks"]
+            f"| {check['name']} | {'holds' if check['holds'] else bad[check.get('unsure', False)]} |"
+            for check in self.proved["checks"]
         ]
         lines = [f"\nThe certificate `{FILE}` {verdict}. It is about decant, not about other engines.\n"]
         lines += ["| check | |", "|---|---|", *rows]

@@ -12,7 +12,7 @@ TOLD: Final = frozenset(
     {
         *("name", "method", "holds", "prompts", "statistic", "p_value", "power", "planted_fault_caught", "tokens"),
         *("first_divergence", "identical", "near_ties", "unexplained", "divergences", "planted_fault", "sites"),
-        *("freedom", "samples", "doubt", "note", "test", "differences", "company", "verdict"),
+        *("freedom", "samples", "doubt", "note", "test", "differences", "company", "unsure"),
     }
 )
 """Of a check, what has words of its own here; everything else is a row of its table."""
@@ -63,7 +63,7 @@ def sections(facts: Facts) -> Facts:
 def verdict(facts: Facts) -> str:
     """One sentence."""
     checks = facts["checks"]
-    blind = [check["name"] for check in checks if check.get("verdict") == "UNSURE"]
+    blind = [check["name"] for check in checks if check.get("unsure")]
     failed = [check["name"] for check in checks if not check["holds"] and check["name"] not in blind]
     if failed:
         return f"It does not hold: {count(len(failed), 'check')} of {len(checks)} failed, {listed(failed)}."

@@ -45,7 +45,7 @@ def verdict(report: Mapping[str, Any]) -> str:
 
 
 def _word(check: Mapping[str, Any]) -> str:
-    return check.get("verdict") or ("holds" if check["holds"] else "FAILS")  # older certificates have none
+    return "holds" if check["holds"] else "UNSURE" if check.get("unsure") else "FAILS"
 
 
 def _evidence(check: Mapping[str, Any], spell: Spell) -> list[str]:
