@@ -259,9 +259,9 @@ each, exchanges between devices, and guesses that stand independently of each ot
 is an assumption here; of your models it is a measurement (`decant tune MODEL --simulate h100-sxm`).
 
 Fitted to the passes of one machine, the model typically missed the speed-ups measured there by 9 %
-(`benchmarks/simulate_kept.py`); fitted to those of a model of 0.1B, it missed the speed-ups of one of 0.4B by 8 %, up to
-20 %, and named the fastest method (`benchmarks/simulate.py`). On this page what passes reach of a peak is presumed, so
-read it for its shape rather than its second digit. What it says:
+(`benchmarks/simulate_kept.py`); fitted to those of a model of 0.1B, it missed the speed-ups of one of 0.4B by 8 %, at
+most 20 %, and named the fastest method (`benchmarks/simulate.py`). On this page what passes reach of a peak is
+presumed, so read it for its shape rather than its second digit. What it says:
 
 * **Alone, guesses pay anywhere.** At batch 1 a pass is bound by reading, and a draft of a hundredth of the target pays
   as soon as one guess in fifteen stands.
