@@ -65,9 +65,10 @@ def test_the_tutor_hears_the_text_and_the_lessons_and_replaces_the_model_of_the_
     drafter = Online(tutor)
     state, _ = rounds(drafter, 3)
     after = drafter.warmed(state)
-    ((tokens_BT, at_BP, _, _),) = tutor.heard
+    ((tokens_BT, at_BP, _, _, seconds),) = tutor.heard
     assert torch.equal(tokens_BT, tutor.model.tokens(state.context))
     assert torch.equal(at_BP, state.lessons.at_BP)
+    assert seconds == drafter.seconds
     assert after.tutor is not tutor
     assert drafter.tutor is tutor
 

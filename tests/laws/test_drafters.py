@@ -51,7 +51,7 @@ class Deaf:
 
     model: MarkovLM = SMALL_LM
 
-    def taught(self, tokens_BT, at_BP, ids_BPK, probs_BPK):
+    def taught(self, tokens_BT, at_BP, ids_BPK, probs_BPK, seconds):
         return self
 
 

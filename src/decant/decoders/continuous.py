@@ -5,6 +5,7 @@ Source: Yu et al. 2022, "Orca", OSDI; prefill in chunks between steps: Agrawal e
 
 from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, final
 
@@ -12,6 +13,7 @@ import torch
 
 from decant.decoders.blamed import AtFault, marks_of
 from decant.decoders.generate import Output, right_pad
+from decant.decoders.lessons import Lessons
 from decant.decoders.saying import rows_of
 from decant.decoders.stopping import Stopping
 from decant.errors import BadInput
@@ -62,14 +64,21 @@ class Continuous(Generic[S]):
         limit. What a decoder does not count (`protocols.Cached`) is not bounded.
     running, waiting: as they stand.
     taught: the state of the requests that left last, of a decoder that learns (`protocols.Learner`): requests that
-        start from then on start with what those taught it.
+        start from then on start with what those taught it. pool: of one thread, for lessons that take long; then they
+        start with what has been learnt by then (`lessons.py`).
 
     Between two steps at most one request joins, and of a long prompt at most one chunk is read: those that run wait no
     longer than that (a decoder that does not read in chunks reads the whole prompt).
     """
 
     def __init__(
-        self, decoder: Decoder[S], *, batch: int, megabytes: float | None = None, device: str | torch.device = "cpu"
+        self,
+        decoder: Decoder[S],
+        *,
+        batch: int,
+        megabytes: float | None = None,
+        device: str | torch.device = "cpu",
+        pool: Executor | None = None,
     ) -> None:
         if batch < 1:
             raise BadInput(f"batch is 1 or more, got {batch}")
@@ -77,6 +86,7 @@ class Continuous(Generic[S]):
         self.running: list[Request] = []
         self.waiting: deque[Request] = deque()
         self.taught: Any = None
+        self._lessons = Lessons(pool)
         self._state: Any = None
         self._marks: dict[Request, frozenset[int]] = {}
 
@@ -119,6 +129,7 @@ class Continuous(Generic[S]):
     def _admit(self) -> None:
         """Start what fits: as many as there is room for where nobody waits for the next step, else one."""
         idle = not self.running
+        self.decoder = self._lessons.latest(self.decoder)
         while self.waiting and len(self.running) < self.batch and self._fits(self.waiting[0]):
             prompt_1T = right_pad([self.waiting[0].prompt], self.device)
             if not idle and isinstance(self.decoder, Gradual) and not self.decoder.prepare(prompt_1T):
@@ -163,7 +174,7 @@ class Continuous(Generic[S]):
         if isinstance(self.decoder, Learner):
             gone = [row for row in range(len(self.running)) if row not in rows]
             self.taught = select_rows(self._state, torch.tensor(gone, device=self.device))
-            self.decoder = self.decoder.warmed(self.taught)
+            self.decoder = self._lessons.after(self.decoder, self.taught)
         self._state = select_rows(self._state, torch.tensor(rows, device=self.device)) if rows else None
         self.running = requests
         self._marks = {request: self._marks[request] for request in requests}

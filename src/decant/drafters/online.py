@@ -1,7 +1,7 @@
 """Online speculative decoding: the draft model learns from every correction, between requests.
 
 The draft's weights change, the output's law does not: a verifier trusts no draft. Lessons are given in `warmed`, when a
-request has ended, so that a request is drafted by one set of weights and its cache never goes stale.
+request has ended. Others that run beside it go on with the new weights over keys of the old ones: they may guess worse.
 
 The card's public code takes the target's distribution from the position of the corrected token itself; what predicts a
 token lies one position earlier, and that is what is learnt here.
@@ -31,8 +31,8 @@ class Tutor(Protocol):
         """What drafts, with the weights of now."""
         ...
 
-    def taught(self, tokens_BT: Tensor, at_BP: Tensor, ids_BPK: Tensor, probs_BPK: Tensor) -> Self:
-        """After one lesson; this one stays as it is."""
+    def taught(self, tokens_BT: Tensor, at_BP: Tensor, ids_BPK: Tensor, probs_BPK: Tensor, seconds: float) -> Self:
+        """After one lesson, of so many seconds at most; this one stays as it is."""
         ...
 
 
@@ -94,17 +94,22 @@ class Online:
 
     top:  ids of the target's distribution that a lesson keeps: 12 bytes each.
     lessons: kept of a request; the last count.
-    Raises BadInput for a top or lessons below 1.
+    seconds: of learning after a request, at most; a server learns on a thread of its own meanwhile.
+    Raises BadInput for a top or lessons below 1, or seconds below 0.
     """
 
     tutor: Tutor
     coupled: bool = True
     top: int = 32
     lessons: int = 256
+    seconds: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.top < 1 or self.lessons < 1:
-            raise BadInput(f"online needs top >= 1 and lessons >= 1, got top {self.top}, lessons {self.lessons}")
+        if self.top < 1 or self.lessons < 1 or not self.seconds >= 0:
+            raise BadInput(
+                f"online needs top >= 1, lessons >= 1 and seconds >= 0, got top {self.top}, lessons {self.lessons}, "
+                f"seconds {self.seconds}"
+            )
 
     @property
     def taps(self) -> Taps:
@@ -146,4 +151,5 @@ class Online:
         tokens_BT = self.tutor.model.tokens(state.context)
         with torch.inference_mode(False), torch.enable_grad():
             lessons = state.lessons
-            return replace(self, tutor=self.tutor.taught(tokens_BT, lessons.at_BP, lessons.ids_BPK, lessons.probs_BPK))
+            lesson = (tokens_BT, lessons.at_BP, lessons.ids_BPK, lessons.probs_BPK)
+            return replace(self, tutor=self.tutor.taught(*lesson, self.seconds))

@@ -27,17 +27,15 @@ Lesson = tuple[Tensor, Tensor, Tensor, Tensor]
 class Tutor:
     """Weights in float32 with what their optimiser remembers; `model` is what decodes with them.
 
-    rate:    AdamW's, constant.
-    seconds: of one lesson, at most; the first step is always taken.
-    steps:   of one lesson, at most.
-    window:  lessons that are repeated together, the newest among them: one text alone is learnt by heart.
-    past:    the lessons before.
+    rate:   AdamW's, constant.
+    steps:  of one lesson, at most.
+    window: lessons that are repeated together, the newest among them: one text alone is learnt by heart.
+    past:   the lessons before.
     """
 
     model: Causal
     network: PreTrainedModel
     rate: float = 1e-4
-    seconds: float = 2.0
     steps: int = 2
     window: int = 16
     memory: dict[str, Any] = field(default_factory=dict)
@@ -54,11 +52,14 @@ class Tutor:
             )
         return cls(draft.model, network.float())
 
-    def taught(self, tokens_BT: Tensor, at_BP: Tensor, ids_BPK: Tensor, probs_BPK: Tensor) -> "Tutor":
+    def taught(
+        self, tokens_BT: Tensor, at_BP: Tensor, ids_BPK: Tensor, probs_BPK: Tensor, seconds: float = 2.0
+    ) -> "Tutor":
         """After the lesson "what follows the first `at` tokens of a text has these probabilities".
 
         at_BP: PAD where there is none. ids_BPK, probs_BPK: the target's best ids there, and what it gave them; what
-        they leave of 1 teaches nothing. The loss is -sum p log q, the mean over all positions of the window.
+        they leave of 1 teaches nothing. The loss is -sum p log q, the mean over all positions that are read of the
+        window. seconds: when they are over, a step is made of what was read by then, at least of this lesson.
         """
         if not bool((at_BP != PAD).any()):
             return self
@@ -69,14 +70,20 @@ class Tutor:
         optimiser = torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=0.0)
         if self.memory:
             optimiser.load_state_dict(self.memory)
-        began = time.monotonic()
+        end = time.monotonic() + seconds
         for _ in range(self.steps):
-            losses = [_loss(network, *lesson) for lesson in lessons]
-            count = sum(int((at_BP != PAD).sum()) for _, at_BP, _, _ in lessons)
-            (torch.stack(losses).sum() / count).backward()
+            count = 0
+            for one in reversed(lessons):
+                _loss(network, *one).backward()
+                count += int((one[1] != PAD).sum())
+                if time.monotonic() > end:
+                    break
+            for weight in network.parameters():
+                if weight.grad is not None:
+                    weight.grad /= count
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            if time.monotonic() - began > self.seconds:
+            if time.monotonic() > end:
                 break
         network.eval().requires_grad_(False)
         model, memory = self._decoding(network), optimiser.state_dict()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, final
 
 from decant.apps.choosing import Chosen
@@ -19,6 +20,7 @@ from decant.protocols import Cached, Gradual
 
 IDLE_SECONDS: Final = 300.0
 IDLE: Final = 16  # cranks that nobody uses, at most
+LESSONS: Final = ThreadPoolExecutor(1, "lessons")  # what a draft learns of requests that have left, while others run
 
 
 @final
@@ -27,7 +29,7 @@ class Crank:
 
     def __init__(self, key: str, method: Method, batch: int, device: Any) -> None:
         self.key, self.method, self.used = key, method, time.monotonic()
-        self.turning: Continuous[Any] = Continuous(method.decoder, batch=batch, device=device)
+        self.turning: Continuous[Any] = Continuous(method.decoder, batch=batch, device=device, pool=LESSONS)
         self.samples: dict[Request, Sample] = {}
         counted = getattr(method.decoder, "verifier", None)
         self._counted = counted if isinstance(counted, Counted) else None
