@@ -58,8 +58,9 @@ def eagle3(folder: Path, table_VD: Tensor, ids_T: Tensor, hidden_TF: Tensor) -> 
     eps, wide = config["rms_norm_eps"], (config["hidden_size"],)
     state_TD = linear(hidden_TF, weights["fc.weight"])
     token_TD = rms_norm(table_VD[ids_T], wide, weights["layers.0.input_layernorm.weight"], eps)
-    inputs_TE = torch.cat([token_TD, rms_norm(state_TD, wide, weights["layers.0.hidden_norm.weight"], eps)], -1)
-    out_TD = layer(config, weights, "layers.0.", inputs_TE, state_TD)
+    level_TD = rms_norm(state_TD, wide, weights["layers.0.hidden_norm.weight"], eps)
+    residual_TD = level_TD if config.get("norm_before_residual") else state_TD  # vLLM's alone: SGLang reads no such key
+    out_TD = layer(config, weights, "layers.0.", torch.cat([token_TD, level_TD], -1), residual_TD)
     said = linear(rms_norm(out_TD, wide, weights["norm.weight"], eps), weights["lm_head.weight"])
     if "d2t" not in weights:
         return said

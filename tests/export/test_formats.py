@@ -113,9 +113,11 @@ def test_llama_cpp_takes_the_words(asked, words, tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == wanted
 
 
-def test_llama_cpp_takes_a_head_of_eagle3_with_ids_and_layers_by_their_inputs(tmp_path):
+@pytest.mark.parametrize("before", [True, False])
+def test_llama_cpp_takes_a_head_of_eagle3_with_ids_and_layers_by_their_inputs(before, tmp_path):
     gguf = pytest.importorskip("gguf", reason="the package gguf is not installed (make peers)")
-    asked = Speculation("eagle3", head=head("eagle3", tmp_path / "head"), depth=6, width=8)
+    folder = head("eagle3", tmp_path / "head", norm_before_residual=before)
+    asked = Speculation("eagle3", head=folder, depth=6, width=8)
     (tmp_path / "out").mkdir()
     launch = llama_cpp.write(target(), asked, tmp_path / "out")
     assert launch.settings == {"spec_type": "draft-eagle3", "spec_draft_model": "draft.gguf", "spec_draft_n_max": 6}
@@ -124,6 +126,7 @@ def test_llama_cpp_takes_a_head_of_eagle3_with_ids_and_layers_by_their_inputs(tm
     reader = gguf.GGUFReader(tmp_path / "out" / "draft.gguf")
     assert reader.fields["general.architecture"].contents() == "eagle3"
     assert reader.fields["eagle3.target_layers"].contents() == [1, 2, 3]
+    assert reader.fields["eagle3.norm_before_residual"].contents() is before
     tensors = {one.name: one for one in reader.tensors}
     assert tensors["d2t"].data.tolist() == IDS.tolist()  # ids, where safetensors hold offsets
     assert tensors["blk.0.attn_q.weight"].shape.tolist() == [64, 32]

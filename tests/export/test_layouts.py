@@ -33,11 +33,11 @@ def whole(said_TV: torch.Tensor, ids) -> torch.Tensor:
     return said_TV.new_full((len(said_TV), VOCAB), -torch.inf).index_copy(-1, ids, said_TV)
 
 
-@ENGINES
+@pytest.mark.parametrize(("engine", "knobs"), [(vllm, {}), (sglang, {}), (vllm, {"norm_before_residual": True})])
 @SOME_OR_ALL
 @torch.no_grad()
-def test_eagle3_says_the_same_from_its_files(engine, ids, tmp_path):
-    out, _ = exported(engine, "eagle3", tmp_path, ids)
+def test_eagle3_says_the_same_from_its_files(engine, knobs, ids, tmp_path):
+    out, _ = exported(engine, "eagle3", tmp_path, ids, **knobs)
     whose = target()
     net, (ids_T, hidden_TF) = read(tmp_path / "head", whose), text(3)
     said = net.logits(states(net, ids_T, hidden_TF))
@@ -124,12 +124,23 @@ def test_layers_are_counted_by_inputs_for_vllm_and_by_outputs_for_sglang(tmp_pat
     assert found == {vllm: [1, 2, 3], sglang: [0, 1, 2]}
 
 
-@pytest.mark.parametrize("kind", ["eagle3", "eagle"])
-def test_decant_reads_what_it_exported(kind, tmp_path):
-    out, _ = exported(sglang, kind, tmp_path)
+@pytest.mark.parametrize(("engine", "kind"), [(sglang, "eagle3"), (vllm, "eagle3"), (sglang, "eagle")])
+@pytest.mark.parametrize("ours", [True, False], ids=["with our block", "without"])
+def test_decant_reads_what_it_exported(engine, kind, ours, tmp_path):
+    out, _ = exported(engine, kind, tmp_path)
+    if not ours:
+        config = json.loads((out / "config.json").read_text())
+        del config["decant"]
+        (out / "config.json").write_text(json.dumps(config))
     back, first = folders.read(out, LAYERS), folders.read(tmp_path / "head", LAYERS)
     assert back.spec.taps == first.spec.taps
     assert all(torch.equal(back.state_dict()[name], weight) for name, weight in first.state_dict().items())
+
+
+def test_sglang_has_no_room_for_a_residual_behind_the_norm(tmp_path):
+    with pytest.raises(IncompatibleParts, match=r"SGLang never does; export it with --to vllm or --to llama\.cpp"):
+        exported(sglang, "eagle3", tmp_path, norm_before_residual=True)
+    assert not (tmp_path / "out" / "draft").exists()
 
 
 @ENGINES

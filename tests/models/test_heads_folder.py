@@ -1,6 +1,7 @@
 """Head folders: what is written can be read again, by others' names as well; what is broken is said."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.build import LlamaSpec, save_folder
 from decant.models.build import untrained as untrained_llama
+from decant.models.heads.ends import Ends
 from decant.models.heads.folder import read, ready, save, untrained
 from decant.models.heads.spec import HeadSpec, default_taps
 from decant.models.load import load
@@ -76,7 +78,56 @@ def test_the_published_names(tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["architectures"] == ["LlamaForCausalLMEagle3"]
     assert config["draft_vocab_size"] == len(IDS)
-    assert config["eagle_aux_hidden_state_layer_ids"] == [1, 2, -1]
+    assert "eagle_aux_hidden_state_layer_ids" not in config, "they know no -1"
+    spec = read(tmp_path).spec
+    assert spec.taps == (1, 2, -1)
+    layers = replace(spec, taps=(1, 2, 2)).written("LlamaForCausalLMEagle3")["eagle_aux_hidden_state_layer_ids"]
+    assert layers == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("said", "taps"),
+    [
+        ({"eagle_aux_hidden_state_layer_ids": [2, 16, 29]}, (2, 16, 29)),
+        ({"eagle_config": {"eagle_aux_hidden_state_layer_ids": [1, 15, 28]}}, (2, 16, 29)),
+        (
+            {
+                "eagle_aux_hidden_state_layer_ids": [2, 16, 29],
+                "eagle_config": {"eagle_aux_hidden_state_layer_ids": [2, 16, 29]},
+            },
+            (2, 16, 29),
+        ),
+        ({"eagle_config": {"use_aux_hidden_state": True}}, (2, 16, 29)),
+    ],
+    ids=["vLLM, speculators", "SGLang", "decant for vLLM", "nobody"],
+)
+def test_layers_are_inputs_at_the_top_and_outputs_under_eagle_config(said, taps, tmp_path):
+    """What SGLang and vLLM hand over for these; decant's own block, which would answer first, is not there."""
+    written("eagle3", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["decant"]
+    (tmp_path / "config.json").write_text(json.dumps(config | said))
+    assert read(tmp_path, layers=32).spec.taps == taps
+
+
+@pytest.mark.parametrize("before", [True, False, None])
+@torch.no_grad()
+def test_the_residual_lies_behind_the_norm_where_the_configuration_says_so(before, tmp_path):
+    """As speculators trains heads and vLLM computes them: the weights are the same, the mathematics is not."""
+    net = written("eagle3", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    said = {} if before is None else {"norm_before_residual": before}
+    (tmp_path / "config.json").write_text(json.dumps(config | said))
+    back = read(tmp_path).bind(Ends(torch.ones(VOCAB, WIDTH), lambda hidden: hidden))
+    state = torch.arange(5.0 * WIDTH).view(5, WIDTH)
+    attended, residual = back.inputs(torch.arange(5), state)
+    assert not torch.allclose(attended[:, WIDTH:], state)
+    assert torch.equal(residual, attended[:, WIDTH:] if before else state)
+    save(back, tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert again.get("norm_before_residual", False) is bool(before)
+    assert read(tmp_path / "again").spec == back.spec
+    assert (back.spec == net.spec) is not bool(before)
 
 
 @pytest.mark.parametrize("prefix", ["layers.0.", "model.layers.0.", "midlayer."])
@@ -157,6 +208,9 @@ def test_broken_folders_are_refused(tmp_path):
         read(tmp_path)
     (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     with pytest.raises(BadInput, match=r"describes no head that is known here: its architectures are \['LlamaFor"):
+        read(tmp_path)
+    (tmp_path / "config.json").write_text('{"architectures": ["Eagle3DraftModel"], "norm_output": true}')
+    with pytest.raises(BadInput, match=r"norm_output: this head reads .* behind its last norm .*; take one without it"):
         read(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(BadInput, match="cannot be read"):

@@ -14,7 +14,7 @@ from decant.export import gguf_file, layouts
 from decant.export.gguf_words import package, spell
 from decant.export.source import Source
 from decant.export.speculation import PLAIN, Launch, Speculation
-from decant.models.heads.spec import KEYS
+from decant.models.heads.spec import KEYS, NORMED
 from decant.models.load import ends_of
 
 METHODS: Final = {  # decant's -> llama.cpp's
@@ -87,6 +87,7 @@ def eagle3(net: Any, target: Source, file: Path) -> None:
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
     writer.add_array("eagle3.target_layers", layouts.layers_read(spec, config.num_hidden_layers))
     writer.add_uint32("eagle3.target_hidden_size", config.hidden_size)
+    writer.add_bool(f"eagle3.{NORMED}", bool(spec.knobs.get(NORMED)))
     if target.tokenizer is not None:
         spell(writer, target.tokenizer, spec.vocab, ends_of(target.network, target.tokenizer))
     weights.pop("t2d", None)

@@ -11,9 +11,11 @@ from typing import Any, Final
 
 import torch
 
+from decant.errors import IncompatibleParts
 from decant.export import layouts, plain
 from decant.export.source import Source
 from decant.export.speculation import PLAIN, Launch, Speculation
+from decant.models.heads.spec import NORMED, TAPPED
 
 METHODS: Final = {  # decant's -> SGLang's
     PLAIN: None,
@@ -79,10 +81,15 @@ def _nodes(asked: Speculation) -> int:
 
 def _head(net: Any, target: Source, algorithm: str, out: Path) -> None:
     config = net.spec.written(ARCHITECTURES[algorithm])
-    del config["eagle_aux_hidden_state_layer_ids"]
+    config.pop(TAPPED, None)
+    if NORMED in config:
+        raise IncompatibleParts(
+            f"this {net.spec.kind} head adds its residual behind a norm ({NORMED}), which SGLang never does; export it "
+            f"with --to vllm or --to llama.cpp, or teach one with decant distill eagle3"
+        )
     if algorithm == "EAGLE3":
         outputs = [tap - 1 for tap in layouts.layers_read(net.spec, target.config.num_hidden_layers)]
-        config["eagle_config"] = {"use_aux_hidden_state": True, "eagle_aux_hidden_state_layer_ids": outputs}
+        config["eagle_config"] = {"use_aux_hidden_state": True, TAPPED: outputs}
         layouts.write(out, config, *layouts.eagle3(net))
         return
     config["draft_vocab_size"] = config["vocab_size"]

@@ -2,8 +2,9 @@
 embedding, each after a norm of its own; an output matrix of its own over the likeliest ids.
 
 After the first step the layer's own output takes the place of the joined states. Names and layout of the weights are
-those of the published heads: `d2t` holds offsets (target id = draft id + d2t[draft id]).
-Source: Li et al. 2025, arXiv:2503.01840.
+those of the published heads: `d2t` holds offsets (target id = draft id + d2t[draft id]). Heads that speculators taught
+can have the residual behind the norm; their configuration alone says so.
+Source: Li et al. 2025, arXiv:2503.01840; vllm-project/speculators, models/eagle3/model_definitions.py (c05b95b).
 """
 
 from typing import Any, ClassVar, Final, final
@@ -14,7 +15,7 @@ from torch.nn.functional import embedding, linear
 
 from decant.models.heads.block import Layer, normed
 from decant.models.heads.ends import Ends
-from decant.models.heads.spec import HeadSpec
+from decant.models.heads.spec import NORMED, HeadSpec
 
 PREFIXES: Final = ("model.layers.0.", "layers.0.")  # how others call `midlayer.`
 
@@ -69,11 +70,12 @@ class Eagle3Net(nn.Module):
         return linear(hidden_XF.to(self.fc.weight.dtype), self.fc.weight)
 
     def inputs(self, tokens_X: Tensor, state_XD: Tensor) -> tuple[Tensor, Tensor]:
-        """Attention reads both, each after its norm; the residual is the state as it is."""
+        """Attention reads both, each after its norm; the residual is the state, as it is or after that norm."""
         assert self.ends is not None, "bind the head to its teacher first"
         layer, eps = self.midlayer, self.spec.eps
         token_XD = normed(embedding(tokens_X, self.ends.table_VD), layer.get_parameter("input_layernorm.weight"), eps)
-        return torch.cat([token_XD, normed(state_XD, layer.get_parameter("hidden_norm.weight"), eps)], -1), state_XD
+        level_XD = normed(state_XD, layer.get_parameter("hidden_norm.weight"), eps)
+        return torch.cat([token_XD, level_XD], -1), level_XD if self.spec.knobs.get(NORMED) else state_XD
 
     def logits(self, state_XD: Tensor) -> Tensor:
         """Over the draft vocabulary."""

@@ -19,6 +19,8 @@ KEYS: Final = {  # ours -> config.json's
     "rope": "rope_parameters",
 }
 OURS: Final = ("kind", "teacher", "teacher_layers", "taps", "knobs")
+TAPPED: Final = "eagle_aux_hidden_state_layer_ids"
+NORMED: Final = "norm_before_residual"  # a knob of EAGLE-3, as vLLM and speculators call it
 SHORT: Final = 12  # layers below which the public choice of tapped layers says the same thing twice
 
 
@@ -81,7 +83,10 @@ class HeadSpec:
 
     @classmethod
     def read(cls, config: Mapping[str, Any], kinds: Mapping[str, str]) -> "HeadSpec":
-        """From config.json. kinds: architectures of public heads -> the kind here. Raises BadInput for no head."""
+        """From config.json. kinds: architectures of public heads -> the kind here.
+
+        Raises BadInput for no head, and for one whose mathematics is not known here.
+        """
         flat = {**config, **config.get("transformer_layer_config", {})}
         ours = dict(config.get("decant", {}))
         named = [kinds[name] for name in config.get("architectures") or () if name in kinds]
@@ -89,6 +94,11 @@ class HeadSpec:
             raise BadInput(
                 f"config.json describes no head that is known here: its architectures are "
                 f"{config.get('architectures')}, and a head is one of {', '.join(sorted(kinds))}"
+            )
+        if flat.get("norm_output"):  # nothing in the weights would tell
+            raise BadInput(
+                "config.json says norm_output: this head reads its own states behind its last norm (EAGLE 3.1), which "
+                "decant does not compute; take one without it, or teach one with decant distill eagle3"
             )
         fields = {name: flat[key] for name, key in KEYS.items() if flat.get(key) is not None}
         if "rope_parameters" not in flat:
@@ -102,8 +112,9 @@ class HeadSpec:
             fields["head_dim"] = fields["hidden"] // fields["heads"]
         ours.setdefault("kind", named[0] if named else "")
         ours.setdefault("teacher", _verifier(config))
-        found = _aux(config)
-        ours["taps"] = tuple(ours.get("taps") or found or ())
+        ours["taps"] = tuple(ours.get("taps") or _tapped(config))
+        if flat.get(NORMED):
+            ours["knobs"] = {**ours.get("knobs", {}), NORMED: True}
         return cls(**fields, **{name: ours[name] for name in OURS if name in ours})
 
     def written(self, architecture: str) -> dict[str, Any]:
@@ -111,7 +122,10 @@ class HeadSpec:
         fields = asdict(self)
         public = {key: fields[name] for name, key in KEYS.items() if fields[name] or name == "draft_vocab"}
         public["draft_vocab_size"] = self.draft_vocab or self.vocab
-        public["eagle_aux_hidden_state_layer_ids"] = list(self.taps)
+        if min(self.taps, default=0) > 0:  # nobody else counts what lies behind the last norm as -1
+            public[TAPPED] = list(self.taps)
+        if self.knobs.get(NORMED):
+            public[NORMED] = True
         public |= {"rope_theta": self.rope.get("rope_theta"), "hidden_act": "silu"}
         public |= {"num_hidden_layers": self.knobs.get("layers", 1)}
         public |= {"tie_word_embeddings": False, "dtype": "bfloat16", "model_type": "llama"}
@@ -133,9 +147,10 @@ def default_taps(layers: int) -> tuple[int, int, int]:
     return max(1, layers // 3), max(1, 2 * layers // 3), -1
 
 
-def _aux(config: Mapping[str, Any]) -> list[int] | None:
-    key = "eagle_aux_hidden_state_layer_ids"
-    return config.get(key) or (config.get("eagle_config") or {}).get(key)
+def _tapped(config: Mapping[str, Any]) -> list[int]:
+    """Layers by their inputs, as vLLM and speculators write them, else by their outputs, as SGLang does under
+    `eagle_config`. Source: sgl-project/sglang, srt/models/llama.py (`set_eagle3_layers_to_capture`)."""
+    return config.get(TAPPED) or [layer + 1 for layer in (config.get("eagle_config") or {}).get(TAPPED) or ()]
 
 
 def _verifier(config: Mapping[str, Any]) -> str:
