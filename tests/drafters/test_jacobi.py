@@ -69,7 +69,6 @@ def test_where_context_does_not_matter_every_refined_guess_stands(warp: str) -> 
         state, step = decoder(forgetful, WARPS[warp], 4).step(state)
         accepted.append((step.drafted_BC.sum(-1) >= before).all())
     assert all(accepted)
-    assert int(before.min()) >= 0
 
 
 def test_a_real_model_is_refined_too() -> None:
