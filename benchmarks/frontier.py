@@ -24,7 +24,8 @@ import torch
 from decant import house
 from decant.apps.compose import compose, plain
 from decant.apps.opening import Opening
-from decant.bench.clock import Ledger, timed
+from decant.bench.clock import timed
+from decant.bench.ledger import Ledger
 from decant.bench.study import begin, heading, options, save, working_dtype
 from decant.bench.timing import alternate, ratios, spread
 from decant.constraints.unconstrained import Unconstrained

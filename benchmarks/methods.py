@@ -108,10 +108,10 @@ def line(row: dict[str, Any]) -> str:
         return f"  {row['name']:<22} skipped: {row['skipped'][:90]}"
     said = "lossy" if row["lost"] else {True: "equal", None: "its law"}.get(row["identical"], "DIFFERS")
     lost = "" if row["lost"] is None else f" {row['lost']['agreement']:.2f} agree, {row['lost']['nats']:+.3f} nats"
-    speed, gain = row["tokens_per_second"]["median"], row["speedup"]
+    speed, gain, length = row["tokens_per_second"]["median"], row["speedup"], row["acceptance_length"]
     return (
         f"  {row['name']:<22}{speed:8.1f} tokens/s {gain['median']:6.2f}x ({gain['low']:.2f} to {gain['high']:.2f})"
-        f"{row['acceptance_length']:7.2f} a call   {said}{lost}"
+        f"{'-' if length is None else f'{length:.2f}':>7} a call   {said}{lost}"
     )
 
 

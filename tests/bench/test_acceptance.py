@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from decant.bench.acceptance import by_position, distinct_ngrams
-from decant.bench.clock import Round
+from decant.bench.ledger import Round
 from decant.types import PAD
 
 

@@ -3,17 +3,20 @@
 import pytest
 import torch
 
-from decant.bench.clock import Ledger, timed
+from decant.bench.clock import timed
+from decant.bench.ledger import Ledger
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.ead import EAD
 from decant.decoders.pearl import PEARL
 from decant.decoders.speculative import Speculative
+from decant.decoders.superposed import Superposed
 from decant.decoders.workload import Workload
 from decant.drafters.draft_model import DraftModel
 from decant.drafters.prompt_lookup import PromptLookup
 from decant.drafters.token_recycling import TokenRecycling
 from decant.noise import Noise
+from decant.numerics import append
 from decant.policies.additive import Additive
 from decant.policies.fixed import Fixed
 from decant.protocols import Learner
@@ -28,6 +31,29 @@ DRAFTERS = {
     "lookup": PromptLookup(),
     "recycling": TokenRecycling(top=3, nodes=6),
 }
+
+
+class Mixtures:
+    """A model for `Superposed` to feed: whatever it gets, the same logits follow."""
+
+    vocab = 12
+
+    def start(self, prompt_BT: torch.Tensor) -> torch.Tensor:
+        return prompt_BT
+
+    def root(self, context: torch.Tensor) -> torch.Tensor:
+        return torch.arange(12.0).expand(len(context), -1)
+
+    def mixed(
+        self, context: torch.Tensor, tokens_BK: torch.Tensor, weights_BK: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return context, self.root(context)
+
+    def commit(self, context: torch.Tensor, tokens_BC: torch.Tensor) -> torch.Tensor:
+        return append(context, tokens_BC)
+
+    def tokens(self, context: torch.Tensor) -> torch.Tensor:
+        return context
 
 
 def decoder(drafter: str) -> Speculative:
@@ -46,6 +72,7 @@ def test_a_clock_changes_no_token(drafter: str) -> None:
     assert ledger.target > 0
     assert ledger.prefill > 0
     assert len(ledger.rounds) == ledger.calls > 0
+    assert ledger.asked == ledger.turns, "a step is one call"
     assert sum(len(one.tokens_BN) for one in ledger.rounds) == ledger.turns
     assert len(ledger.first) == len(WORK.groups())
     assert all(seconds > 0 for seconds in ledger.first)
@@ -67,6 +94,17 @@ def test_a_small_model_alone_is_no_target_call() -> None:
     texts(timed(EAD(LM, LM.blurred(seed=1), temperature(0.8), Unconstrained(), threshold=99.0), ledger))
     assert ledger.calls == 0
     assert ledger.draft > 0
+
+
+def test_a_mixture_is_a_target_call() -> None:
+    ledger = Ledger(torch.device("cpu"))
+    decoder = Superposed(Mixtures(), length=4)
+    state = timed(decoder, ledger).start(torch.tensor([[1, 2], [3, 4]]), Noise.of([0, 1]))
+    assert ledger.calls == ledger.asked == 0, "a prefill is none"
+    _, step = timed(decoder, ledger).step(state)
+    assert ledger.calls == step.tokens_BC.shape[1] == 4
+    assert (ledger.asked, ledger.turns) == (8, 2)
+    assert ledger.target > 0 == ledger.draft
 
 
 def test_plain_decoding_spends_a_call_on_each_token() -> None:

@@ -68,6 +68,20 @@ def test_a_finished_race_is_only_told_again(tmp_path) -> None:
     assert seen == ["done"]
 
 
+def test_rounds_that_were_kept_before_calls_of_requests_were_counted(tmp_path) -> None:
+    file = tmp_path / "race.json"
+    whole = race(Kept(file))
+    old = json.loads(file.read_text())
+    for lap in (lap for laps in old["kept"]["laps"] for lap in laps):
+        del lap["asked"]
+    file.write_text(json.dumps(old))
+    assert race(Kept(file)) == whole, "alone, a request that steps as often as it calls"
+    for lap in (laps[1] for laps in old["kept"]["laps"]):
+        lap["calls"] = 2
+    file.write_text(json.dumps(old))
+    assert race(Kept(file))["methods"][1]["acceptance_length"] is None
+
+
 def test_another_race_is_refused(tmp_path) -> None:
     kept = Kept(tmp_path / "race.json")
     race(kept)

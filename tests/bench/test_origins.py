@@ -5,7 +5,7 @@ from itertools import groupby, pairwise
 import pytest
 import torch
 
-from decant.bench.clock import Round
+from decant.bench.ledger import Round
 from decant.bench.origins import origins, own_token
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive

@@ -9,6 +9,7 @@ from decant.bench import report as tables
 from decant.bench.speed import KEYS
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
+from decant.decoders.ead import EAD
 from decant.decoders.method import Method
 from decant.decoders.speculative import Speculative
 from decant.decoders.workload import Workload
@@ -89,6 +90,19 @@ def test_acceptance_length_counts_what_was_said() -> None:
     assert perfect["target_calls"] == 3
     assert perfect["acceptance_length"] == pytest.approx(10 / 3, abs=1e-3)
     assert perfect["acceptance_by_position"] == [1.0, 1.0, 1.0]
+
+
+def two_models(name: str, threshold: float) -> Method:
+    return Method(name, EAD(LM, LM.blurred(1), HOT, Unconstrained(), threshold, dwell=2), None)
+
+
+def test_acceptance_length_is_by_target_calls_whatever_a_step_is() -> None:
+    found = race(two_models("some", 3.0), two_models("none", 99.0), work=Workload([[1]], max_tokens=60))
+    some, none = found["methods"][1:]
+    assert 0 < some["target_calls"] < 60
+    assert some["acceptance_length"] == pytest.approx(60 / some["target_calls"], abs=1e-3)
+    assert (none["target_calls"], none["acceptance_length"]) == (0, None)
+    assert [row["tokens a call"] for row in tables.rows(found)][2:] == [""]
 
 
 def test_ratios_are_taken_within_a_repeat() -> None:

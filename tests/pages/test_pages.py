@@ -159,6 +159,12 @@ class TestTheReport:
         assert "timed once more" in Markup(report({"plan": facts.PLAN, "scenes": scenes})).words
         assert "timed once more" not in Markup(report({"plan": facts.PLAN})).words
 
+    def test_a_method_that_never_called_the_target_has_no_length(self):
+        said = row("ead", (1.8, 1.6, 2.0), acceptance_length=None, acceptance_by_position=[0.5])
+        page = report({"race": race(said)})
+        assert "<td>-</td>" in page
+        assert "ead</strong></figcaption>" in page
+
     def test_a_race_may_say_what_its_whiskers_are(self):
         assert "The dot is the median of 3 repeats, the whisker goes" in Markup(report({"race": race()})).words
         said = Markup(report({"race": {**race(), "spread": "whiskers are 95 % intervals"}})).words

@@ -61,10 +61,11 @@ def test_shares_that_rise_by_chance_are_held():
 
 
 def test_what_cannot_be_carried_says_why():
-    tree, loop = {**CHAIN, "name": "draft-tree"}, {**PLAIN, "name": "ead"}
-    known = of_race({"methods": [PLAIN, tree, loop, {**CHAIN, "name": "x", "skipped": "no"}]}, ["draft-model"])
+    tree, loop = {**CHAIN, "name": "draft-tree"}, {**PLAIN, "name": "ead", "acceptance_length": None}
+    mute = {**CHAIN, "acceptance_length": None}
+    known = of_race({"methods": [PLAIN, tree, loop, mute, {**CHAIN, "name": "x", "skipped": "no"}]}, ["draft-model"])
     assert known.methods == ()
-    assert known.skipped == (("draft-tree", UNKNOWN_TREES), ("ead", NO_GUESSES))
+    assert known.skipped == (("draft-tree", UNKNOWN_TREES), ("ead", NO_GUESSES), (CHAIN["name"], NO_GUESSES))
 
 
 @pytest.mark.parametrize(

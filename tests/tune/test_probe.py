@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from decant.bench.clock import Round
+from decant.bench.ledger import Round
 from decant.decoders.generate import Output
 from decant.tune.predict import Drafting, Profile
 from decant.tune.probe import Probe, origins, profile_of

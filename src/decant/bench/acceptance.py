@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from decant.bench.clock import Round
+from decant.bench.ledger import Round
 from decant.numerics import chain_parents, depths
 from decant.types import PAD
 

@@ -4,74 +4,20 @@
 requests leave and join a batch as before.
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Generic, Literal, TypeVar, final
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Generic, TypeVar, final
 
-import torch
 from torch import Tensor
 
+from decant.bench.ledger import Ledger, Part, Round
+from decant.decoders.superposed import Mixer
 from decant.diffusion import Fresh, MaskedLM
 from decant.noise import Noise
 from decant.protocols import AnyDecoder, Drafter, LanguageModel, Learner, Policy, Warp
 from decant.types import Draft, DraftShape, Scores, Step, Taps, Verdict
 
 S = TypeVar("S")  # the wrapped part's state
-
-Part = Literal["draft", "target"]
-
-
-@final
-@dataclass(frozen=True, slots=True, eq=False)
-class Round:
-    """One draft and what became of it: tokens_BN, parents_BN (None for a chain), nodes_BC as in `Verdict`."""
-
-    tokens_BN: Tensor
-    parents_BN: Tensor | None
-    nodes_BC: Tensor
-
-
-@final
-@dataclass(slots=True)
-class Ledger:
-    """What one decoder did, added up over all it decoded.
-
-    draft, target: seconds in the drafter, and in the target, while decoding; prefill is not among them.
-    prefill:       seconds in `Decoder.start`, the drafter's part of it included.
-    first:         seconds from each start to the end of its first step.
-    calls:         of the target, after prefill.
-    turns:         request-steps: one for each request that is still running, each step.
-    rounds:        every draft.
-
-    On an accelerator each charge waits for the device, before and after: the split is true, and the total a little
-    slower than it would be without a clock.
-    """
-
-    device: torch.device
-    draft: float = 0.0
-    target: float = 0.0
-    prefill: float = 0.0
-    first: list[float] = field(default_factory=list)
-    calls: int = 0
-    turns: int = 0
-    rounds: list[Round] = field(default_factory=list)
-    decoding: bool = False
-
-    @contextmanager
-    def charge(self, part: Part) -> Iterator[None]:
-        """Charge what happens inside to `part`."""
-        begin = self.now()
-        yield
-        if self.decoding:
-            setattr(self, part, getattr(self, part) + self.now() - begin)
-
-    def now(self) -> float:
-        """The time once the device has caught up."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
 
 @final
@@ -99,8 +45,7 @@ class TimedModel(Generic[S]):
 
     def score(self, context: S, draft: Draft) -> Scores:
         """A call of the model."""
-        self.ledger.calls += self.part == "target"
-        with self.ledger.charge(self.part):
+        with self.ledger.call(self.part):
             return self.inner.score(context, draft)
 
     def commit(self, context: S, verdict: Verdict) -> S:
@@ -145,9 +90,53 @@ class TimedMasked(Generic[S]):
 
     def predict(self, state: S, canvas_BL: Tensor, fresh: Fresh, wanted_BL: Tensor) -> tuple[S, Tensor]:
         """A call of the model."""
-        self.ledger.calls += 1
-        with self.ledger.charge("target"):
+        with self.ledger.call("target"):
             return self.inner.predict(state, canvas_BL, fresh, wanted_BL)
+
+    def cache_bytes(self, tokens: Sequence[int]) -> int:
+        """Of the model."""
+        return self.inner.cache_bytes(tokens)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TimedMixer(Generic[S]):
+    """A `Mixer` that charges the target: every row that is fed to it is a pass of its own."""
+
+    inner: Mixer[S]
+    ledger: Ledger
+
+    @property
+    def vocab(self) -> int:
+        """Of the model."""
+        return self.inner.vocab
+
+    def start(self, prompt_BT: Tensor) -> S:
+        """Part of the prefill, which is charged as a whole."""
+        return self.inner.start(prompt_BT)
+
+    def root(self, context: S) -> Tensor:
+        """A call of the model."""
+        with self.ledger.call("target"):
+            return self.inner.root(context)
+
+    def mixed(self, context: S, tokens_BK: Tensor, weights_BK: Tensor) -> tuple[S, Tensor]:
+        """A call of the model."""
+        with self.ledger.call("target"):
+            return self.inner.mixed(context, tokens_BK, weights_BK)
+
+    def commit(self, context: S, tokens_BC: Tensor) -> S:
+        """The model's too: it moves cache rows."""
+        with self.ledger.charge("target"):
+            return self.inner.commit(context, tokens_BC)
+
+    def tokens(self, context: S) -> Tensor:
+        """Of the model."""
+        return self.inner.tokens(context)
+
+    def prepare(self, prompt_1T: Tensor) -> bool:
+        """Of the model."""
+        return self.inner.prepare(prompt_1T)
 
     def cache_bytes(self, tokens: Sequence[int]) -> int:
         """Of the model."""
@@ -260,11 +249,12 @@ class TimedDecoder(Generic[S]):
 
     def step(self, state: S) -> tuple[S, Step]:
         """A step; the first ends the wait for the first token."""
-        begin = self.ledger.now()
+        begin, calls = self.ledger.now(), self.ledger.calls
         state, step = self.inner.step(state)
         if self.ledger.first[-1] <= 0:
             self.ledger.first[-1] = self.ledger.now() - begin - self.ledger.first[-1]
         self.ledger.turns += len(step.tokens_BC)
+        self.ledger.asked += len(step.tokens_BC) * (self.ledger.calls - calls)
         return state, step
 
     def warmed(self, state: S) -> "TimedDecoder[S]":
@@ -273,11 +263,12 @@ class TimedDecoder(Generic[S]):
 
 
 def timed(decoder: AnyDecoder, ledger: Ledger) -> TimedDecoder[Any]:
-    """`decoder` with a clock on it and on those of its parts: target, masked, small, drafter, policy."""
+    """`decoder` with a clock on it and on those of its parts: target, masked, mixer, small, drafter, policy."""
     assert is_dataclass(decoder)
     wrapped = {
         "target": TimedModel,
         "masked": TimedMasked,
+        "mixer": TimedMixer,
         "small": _small,
         "drafter": _drafter,
         "policy": WatchedPolicy,

@@ -17,7 +17,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor
 
-from decant.bench.clock import Ledger
+from decant.bench.ledger import Ledger
 from decant.bench.timing import alternate, ratios, spread
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.context import Context

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from decant.bench.clock import Ledger, Round, timed
+from decant.bench.clock import timed
+from decant.bench.ledger import Ledger, Round
 from decant.decoders.generate import stream
 from decant.decoders.workload import Workload, warmed
 from decant.noise import Noise

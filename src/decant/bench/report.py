@@ -27,7 +27,7 @@ def _row(method: dict[str, Any]) -> dict[str, str]:
         "method": method["name"],
         "tokens/s": _spread(method["tokens_per_second"], ".1f"),
         "speed-up": _spread(method["speedup"], ".2f"),
-        "tokens a call": f"{method['acceptance_length']:.2f}",
+        "tokens a call": "" if method["acceptance_length"] is None else f"{method['acceptance_length']:.2f}",
         "draft / target / other": split,
         "distinct": "" if method["distinct_4grams"] is None else f"{method['distinct_4grams']:.2f}",
         "equal to plain": _equality(method),

@@ -3,8 +3,9 @@
 tokens_per_second    generated tokens over the seconds after prefill; total_tokens_per_second counts prefill too.
 ttft_seconds         from the prompt to the end of the first step: prefill, the drafter's own, and one step.
 speedup              ratio of tokens_per_second to that of plain decoding in the same repeat.
-acceptance_length    generated tokens over request-steps: the bonus token counts, what was cut off behind an end token
-                     or the last token allowed does not. It is the target calls that were saved, no more.
+acceptance_length    generated tokens over request-calls (`ledger.Ledger`): the bonus token counts, what was cut off
+                     behind an end token or the last token allowed does not. It is the target calls that were saved, no
+                     more; None where the target was never called.
 acceptance_by_position  see `acceptance.by_position`; drafts count whole there, before any cut.
 seconds              of one repeat, after prefill: in the drafter, in the target (score and commit), and elsewhere
                      (warps, draws, verification, the crank); 0 where draft and target work at the same time.
@@ -20,8 +21,9 @@ from typing import Any, Final, Protocol, final
 import torch
 
 from decant.bench.acceptance import by_position, distinct_ngrams
-from decant.bench.clock import Ledger, timed
+from decant.bench.clock import timed
 from decant.bench.keeping import Kept, fingerprint
+from decant.bench.ledger import Ledger
 from decant.bench.quality import lost
 from decant.bench.timing import ratios, spread
 from decant.decoders.method import PLAIN, Method
@@ -35,7 +37,7 @@ Progress = Callable[[int, int, str], None]
 
 REPETITIVE: Final = 0.5
 WARM_UP_TOKENS: Final = 16
-COUNTED: Final = ("draft", "target", "prefill", "first", "calls", "turns")
+COUNTED: Final = ("draft", "target", "prefill", "first", "calls", "turns", "asked")
 """Of a ledger, what is kept on disk."""
 
 
@@ -73,7 +75,9 @@ class Lap:
     @classmethod
     def kept(cls, said: Mapping[str, Any], device: torch.device) -> "Lap":
         """A finished lap, as `numbers` wrote it."""
-        ledger = Ledger(device, **{name: said[name] for name in COUNTED})
+        # Rounds that were kept before request-calls were counted: alone, a request that steps as often as it calls.
+        asked = said["turns"] if said["turns"] == said["calls"] else 0
+        ledger = Ledger(device, **{name: said.get(name, asked) for name in COUNTED})
         return cls(None, ledger, said["wall"], said["outputs"], said["positions"])
 
     def numbers(self) -> dict[str, Any]:
@@ -115,7 +119,7 @@ class Record:
         method, finished = self.racing[index], self.finished()
         laps, plain = [repeat[index] for repeat in finished], [repeat[0] for repeat in finished]
         speeds, plain_speeds = ([lap.tokens / lap.decoding for lap in these] for these in (laps, plain))
-        first, repeats = laps[0].ledger, len(laps)
+        first, repeats, asked = laps[0].ledger, len(laps), sum(lap.ledger.asked for lap in laps)
         distinct = distinct_ngrams(laps[0].outputs)
         identical, differs = self._equality(index, laps)
         draft, target = (fmean(getattr(lap.ledger, part) for lap in laps) for part in ("draft", "target"))
@@ -125,7 +129,7 @@ class Record:
             "promise": method.promise,
             "tokens_per_second": spread(speeds),
             "speedup": ratios(speeds, plain_speeds),
-            "acceptance_length": round(sum(lap.tokens for lap in laps) / sum(lap.ledger.turns for lap in laps), 4),
+            "acceptance_length": round(sum(lap.tokens for lap in laps) / asked, 4) if asked else None,
             "acceptance_by_position": [round(share, 4) for share in laps[0].by_position],
             "seconds": {
                 "draft": round(draft, 6),

@@ -54,7 +54,7 @@ def of_race(report: Mapping[str, Any], chains: Iterable[str]) -> Known:
         crank = plain["seconds"]["other"] / plain["target_calls"]
         found, skipped = [], []
         for row in ran[1:]:
-            if not row["acceptance_by_position"]:
+            if not row["acceptance_by_position"] or row["acceptance_length"] is None:
                 skipped.append((row["name"], NO_GUESSES))
             elif row["name"].partition(":")[0] not in chains:
                 skipped.append((row["name"], UNKNOWN_TREES))

@@ -7,7 +7,8 @@ from typing import Any, final
 
 import torch
 
-from decant.bench.clock import Ledger, Round, timed
+from decant.bench.clock import timed
+from decant.bench.ledger import Ledger, Round
 from decant.bench.origins import Origin, own_token
 from decant.decoders.generate import Output
 from decant.decoders.method import Method

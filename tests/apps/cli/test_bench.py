@@ -48,6 +48,14 @@ def test_json_on_standard_output_stands_alone(decant):
     assert report["settings"]["verifier"] is None
 
 
+def test_who_never_called_the_target_saved_no_calls(decant, tmp_path):
+    done = decant("--methods", "plain,ead:threshold=99", "--limit", "1", "--json", str(tmp_path / "race.json"))
+    assert done.exit_code == 0, done.output
+    row = json.loads((tmp_path / "race.json").read_text())["methods"][1]
+    assert (row["target_calls"], row["acceptance_length"]) == (0, None)
+    assert next(line for line in done.stdout.splitlines() if line.startswith("ead:threshold=99 ")).split()[5] == "-"
+
+
 def test_all_is_the_default_and_skips_with_a_reason(decant, draft_folder):
     done = CliRunner().invoke(
         app, ["bench", str(draft_folder), "--prompts", "-", "--max-tokens", "4", "--repeat", "1"], input="Take 1\n"

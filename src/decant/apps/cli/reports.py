@@ -24,7 +24,7 @@ def show_race(report: Mapping[str, Any]) -> None:
             row["name"],
             spread_text(row["tokens_per_second"], 1),
             spread_text(row["speedup"], 2),
-            f"{row['acceptance_length']:.2f}",
+            "-" if row["acceptance_length"] is None else f"{row['acceptance_length']:.2f}",
             _split(row["seconds"]),
             identical(row),
         )
