@@ -1,7 +1,8 @@
 """ADED: a table of trigrams, taught by the text as it is written, and searched by Monte-Carlo tree search.
 
 The released code looks a roll-out's reward up under the token before the new one, which makes rewards nearly constant;
-here a path is worth the weights of its own trigrams.
+here a path is worth the weights of its own trigrams. The paper's table is counted from a corpus beforehand (hundreds of
+megabytes); ours begins empty, or with what earlier texts have taught it.
 
 Source: Liu et al. 2024, arXiv:2407.12021.
 """

@@ -3,8 +3,9 @@ the next draft.
 
 They ride in the pass that verifies, and cost rows alone. Which nodes get how many is decided anew for every draft: one
 prompt after another goes where it is worth most, the chance that the round ends there (as far as the last prompts can
-tell) times what one more level is worth. The paper decides that beforehand, from measured accuracies, and chooses its
-size by measured latency.
+tell) times what one more level is worth. The paper decides that beforehand, from measured accuracies, chooses its size
+by measured latency, and splits it into guesses and prompts by where its chain of states settles; here the number of
+prompts is a knob.
 Source: Chen et al. 2024, arXiv:2405.18628.
 """
 

@@ -2,7 +2,9 @@
 
 For drafters that guess all levels in one pass: their deeper guesses are worse, whatever hangs above them, so levels are
 counted apart. What rides along with the guesses (PPD's prompt tokens) is counted as rows; how much of it hangs where
-the drafter decides. The paper measures accuracies beforehand; here they are those of the text so far.
+the drafter decides, and how many there are is its knob: the paper's split of a size into guesses and prompts, by where
+its chain of states settles, is left out. The paper measures accuracies beforehand; here they are those of the text so
+far.
 
 Source: Chen et al. 2024, arXiv:2405.18628 (PPD's hardware-aware dynamic sparse tree).
 """
