@@ -107,7 +107,8 @@ def line(row: dict[str, Any]) -> str:
     if row["skipped"] is not None:
         return f"  {row['name']:<22} skipped: {row['skipped'][:90]}"
     said = "lossy" if row["lost"] else {True: "equal", None: "its law"}.get(row["identical"], "DIFFERS")
-    lost = "" if row["lost"] is None else f" {row['lost']['agreement']:.2f} agree, {row['lost']['nats']:+.3f} nats"
+    agreement, nats = (row["lost"] or {}).get("agreement"), (row["lost"] or {}).get("nats")
+    lost = ("" if agreement is None else f" {agreement:.2f} agree") + ("" if nats is None else f" {nats:+.3f} nats")
     speed, gain, length = row["tokens_per_second"]["median"], row["speedup"], row["acceptance_length"]
     return (
         f"  {row['name']:<22}{speed:8.1f} tokens/s {gain['median']:6.2f}x ({gain['low']:.2f} to {gain['high']:.2f})"

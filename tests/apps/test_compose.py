@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -85,6 +86,38 @@ def test_what_is_promised(target, sampling, verifier, promise):
     method = compose("prompt-lookup", target, None, warp_of(sampling), verifier=verifier)
     assert method.promise == promise
     assert method.exact
+
+
+@pytest.mark.parametrize(
+    ("spec", "verifier", "knobs"),
+    [
+        ("prompt-lookup", "lenience", {"lenience": 0.7}),
+        ("prompt-lookup", "typical-acceptance:delta=inf", {"epsilon": 0.09, "delta": "inf"}),
+        ("pearl", "threshold", {"surprise": 3.0}),
+        ("bild:most=4", None, {"fallback": 0.6, "rollback": 5.0, "most": 4}),
+        ("ead", None, {"threshold": 1.0, "window": 5, "dwell": 10}),
+        ("prompt-lookup", None, {}),
+    ],
+)
+def test_what_is_lossy_tells_its_knobs(target, draft, spec, verifier, knobs):
+    method = compose(spec, target, draft, DRAWN, verifier=verifier)
+    assert method.knobs == json.loads(json.dumps(knobs, allow_nan=False))
+    assert method.exact == (not knobs)
+
+
+@pytest.mark.parametrize(
+    ("spec", "warp", "verifier", "coupled"),
+    [
+        ("draft-model", DRAWN, "lenience", False),
+        ("draft-model", GREEDY, "lenience", True),
+        ("draft-model", DRAWN, "rejection", False),
+        ("draft-model", DRAWN, None, True),
+        ("pearl", DRAWN, "threshold", False),
+        ("bild", DRAWN, None, True),
+    ],
+)
+def test_whose_texts_can_be_compared_with_plain_decoding_s(target, draft, spec, warp, verifier, coupled):
+    assert compose(spec, target, draft, warp, verifier=verifier).coupled is coupled
 
 
 def test_a_draft_is_required_where_a_method_needs_one(target):

@@ -37,5 +37,12 @@ def test_agreement_ends_at_the_first_difference_and_nats_are_the_targets() -> No
     assert found["nats"] == pytest.approx(float(both[0] - both[1]), abs=1e-4)
 
 
+@pytest.mark.parametrize("expected", [[[0, 1, 2, 3]], [[]]])
+def test_texts_drawn_with_other_noise_do_not_agree_or_disagree(expected: list[list[int]]) -> None:
+    found = lost(PLAIN, WORK, expected, [[0, 1, 2, 4]], coupled=False)
+    assert found["agreement"] is None
+    assert found["nats"] == lost(PLAIN, WORK, expected, [[0, 1, 2, 4]])["nats"]
+
+
 def test_a_text_that_ends_early_agrees_as_far_as_it_goes() -> None:
     assert lost(PLAIN, WORK, [[0, 1, 2, 3]], [[0, 1]])["agreement"] == 0.5

@@ -1,6 +1,7 @@
 """The race: its shape, its honesty, and what is left of it when it is interrupted."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -24,6 +25,7 @@ from decant.samplers.greedy import greedy
 from decant.samplers.temperature import temperature
 from decant.testing.markov import MarkovLM
 from decant.verifiers.coupled import Coupled
+from decant.verifiers.lenience import Lenience
 from decant.verifiers.rejection import Rejection
 
 LM = MarkovLM.random(vocab=29, seed=0)
@@ -103,6 +105,21 @@ def test_acceptance_length_is_by_target_calls_whatever_a_step_is() -> None:
     assert some["acceptance_length"] == pytest.approx(60 / some["target_calls"], abs=1e-3)
     assert (none["target_calls"], none["acceptance_length"]) == (0, None)
     assert [row["tokens a call"] for row in tables.rows(found)][2:] == [""]
+
+
+def test_texts_of_other_draws_are_not_compared_token_by_token() -> None:
+    exact = drafted("lenient", DraftModel(LM.blurred(1), coupled=False), Lenience(1.0), None)
+    exact = replace(exact, knobs={"lenience": 1.0}, coupled=False)
+    cold = drafted("cold", DraftModel(LM.blurred(1)), Lenience(0.1), None)
+    found = race(exact, cold)
+    lenient, compared = found["methods"][1:]
+    assert lenient["identical"] is None, "Lenience(1.0) is exact, and its texts are others"
+    assert lenient["lost"]["agreement"] is None
+    assert lenient["lost"]["nats"] is not None
+    assert lenient["differs"] == {"near_ties": None, "unexplained": None}
+    assert (lenient["knobs"], compared["knobs"]) == ({"lenience": 1.0}, None)
+    assert 0 <= compared["lost"]["agreement"] < 1
+    assert tables.rows(found)[1]["equal to plain"] == "lossy"
 
 
 def test_ratios_are_taken_within_a_repeat() -> None:

@@ -85,6 +85,7 @@ def test_a_threshold_of_zero_is_the_target_alone(warp: str) -> None:
 def test_it_is_the_card_token_by_token() -> None:
     wanted = [by_hand(prompt, seed, 40) for prompt, seed in zip(PROMPTS, SEEDS, strict=True)]
     decoder = R2R(LM, SMALL, Odd(), WARPS["T=0.7"], FREE)
+    assert decoder.threshold == Odd().threshold
     assert texts(decoder) == [text for text, _ in wanted]
     assert texts(decoder) != texts(R2R(LM, SMALL, Odd(), WARPS["T=0.7"], FREE, 1.01))
     _, _, guessed = run(decoder, PROMPTS, 40)

@@ -29,6 +29,7 @@ def row(name: str, speed: tuple[float, float, float], **more: Any) -> dict[str, 
         "total_tokens_per_second": SPREAD,
         "flag": None,
         "lost": None,
+        "knobs": None,
         **more,
     }
 
@@ -38,7 +39,14 @@ def race(*rows: dict[str, Any]) -> dict[str, Any]:
     standard = (
         row("draft-model", (1.8, 1.6, 2.0), acceptance_length=3.1, acceptance_by_position=[0.9, 0.7, 0.5]),
         row("prompt-lookup", (1.1, 0.9, 1.3), acceptance_length=1.4, acceptance_by_position=[0.4]),
-        row("threshold", (2.5, 2.2, 2.8), promise=None, identical=False, lost={"agreement": 0.9, "nats": 0.1}),
+        row(
+            "threshold",
+            (2.5, 2.2, 2.8),
+            promise=None,
+            identical=False,
+            lost={"agreement": 0.9, "nats": 0.1},
+            knobs={"surprise": 3.0},
+        ),
     )
     missing = dict.fromkeys(row("medusa", (1.0, 1.0, 1.0)))
     return {

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from decant.bench.speed import KEYS
-from decant.pages import certificate, fastest, rendering, report
-from decant.pages.ranking import command, verdict, winner
+from decant.pages import certificate, rendering, report
 from tests.pages import facts
 from tests.pages.facts import EQUALITY, LAW, PARTING, race, row
 from tests.pages.markup import Markup
@@ -82,46 +81,6 @@ class TestTextsFromOutside:
         monkeypatch.setattr(rendering, "_environment", lambda: careless)
         with pytest.raises(AssertionError):  # not even closed, or not what was meant
             assert not attacked(report({"texts": [{"prompt": "<script>alert(1)</script>", "tokens": []}]}))
-
-
-class TestTheVerdict:
-    def test_the_fastest_that_loses_nothing_wins(self):
-        assert (winner(race()) or {})["name"] == "draft-model"
-        said = "Use draft-model: it is 1.80 times as fast as plain decoding (1.60 to 2.00), and says the same tokens."
-        assert verdict(race()) == said
-        assert command(race()) == "decant serve house:target --method draft-model --draft house:draft"
-
-    def test_off_where_the_interval_holds_one(self):
-        noise = race(row("draft-model", (1.8, 0.99, 2.0)))
-        assert winner(noise) is None
-        assert verdict(noise).startswith(
-            "Leave it off: the fastest method that loses nothing, draft-model, is 1.80 times"
-        )
-        assert command(noise) == "decant serve house:target --method plain"
-
-    def test_off_where_nothing_was_raced(self):
-        assert verdict(race(row("threshold", (2.0, 2.0, 2.0), promise=None))).startswith("Leave it off: no method")
-
-    @pytest.mark.parametrize("fault", [{"promise": None}, {"differs": {"near_ties": 0, "unexplained": 1}}])
-    def test_what_loses_something_never_wins(self, fault):
-        assert fastest(race(row("fast", (9.0, 8.0, 10.0), **fault), row("slow", (1.2, 1.1, 1.3))))["name"] == "slow"
-
-    def test_what_the_repeats_do_not_tell_apart_is_named(self):
-        close = race(row("one", (1.8, 1.6, 2.0)), row("two", (1.5, 1.2, 1.7)), row("three", (1.2, 1.1, 1.5)))
-        assert verdict(close).endswith("These repeats do not tell it from two.")
-
-    def test_a_distribution_is_not_called_tokens(self):
-        law = {"promise": "distribution", "identical": None, "differs": {"near_ties": None, "unexplained": None}}
-        assert "samples from the same distribution" in verdict(race(row("rejection", (1.8, 1.6, 2.0), **law)))
-
-    def test_what_makes_numbers_less_is_said(self):
-        found = race(row("one", (1.8, 1.8, 1.8), flag="repetitive text"))
-        found["machine"]["load"], found["finished"]["repeats"] = 1.5, 1
-        words = Markup(report({"race": found})).words
-        assert "The machine was busy (load 1.5 on 2 cores)" in words
-        assert "There is one repeat" in words
-        assert "The race was interrupted after 1 repeat." in words
-        assert "one: repetitive text." in words
 
 
 class TestTheReport:

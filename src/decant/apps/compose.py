@@ -15,6 +15,7 @@ from decant.apps.catalog import (
     NEEDS_TREES,
     POLICIES,
     VERIFIERS,
+    WIRED,
     Part,
     Recipe,
     knobs_for,
@@ -22,7 +23,7 @@ from decant.apps.catalog import (
 )
 from decant.apps.filling import PLAIN, filled, refuse_strangers
 from decant.apps.guidance import Guide, led
-from decant.apps.knobs import Kinds, Spec, build, knobs_of, split
+from decant.apps.knobs import Kinds, Spec, build, knobs_of, settled, split
 from decant.apps.wiring import Wiring, wired
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
@@ -72,11 +73,15 @@ def compose(
     if recipe.drafter is None and recipe.decoder is None:
         build(wanted, lambda: None, {})
         return plain(target, warp, constraint, guide)
-    promised = promise(judge, _certain(warp, target.model.vocab))
+    certain = _certain(warp, target.model.vocab)
+    promised, knobs = promise(judge, certain), {} if judge.exact else settled(judge, knobs_of(type(judge)))
     if recipe.decoder is not None:
         loop = pick(DECODERS, recipe.decoder, "decoder").get()
         decoder = _wired(wanted, loop, knobs_for(recipe)[0], wiring)
-        return Method(spec, decoder, promised if "verifier" in wired(loop) else None)
+        if "verifier" in wired(loop):
+            return Method(spec, decoder, promised, knobs, judge.seeded or certain)
+        knobs = settled(decoder, knobs_of(loop, dict.fromkeys(WIRED)))
+        return Method(spec, decoder, None, knobs, getattr(loop, "seeded", True) or certain)
     guided = led(target, guide)
     _refuse(recipe, guided, judge, judged)
     assert recipe.drafter is not None
@@ -91,7 +96,8 @@ def compose(
     if isinstance(head, Riders) and guide is not None:
         guide.refuse(recipe.name, "sends guesses of its own through the target's pass")
     model = head.dressed(target.model) if isinstance(head, Riders) else guided.model
-    return Method(spec, Speculative(model, drafter, judge, pacing, warp, constraint), promised)
+    decoder = Speculative(model, drafter, judge, pacing, warp, constraint)
+    return Method(spec, decoder, promised, knobs, judge.seeded or certain)
 
 
 def telling(method: Method, wanted: Logprobs | None, vocab: int) -> Method:

@@ -7,8 +7,8 @@ or to one of its parts: `threshold:tau=0.8:cache=dual:block=16`.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from decant.apps.catalog import FOLDERS, METHODS, WIRED, Recipe, filling, knobs_for, loop_of
-from decant.apps.knobs import Kinds, Spec, build, knobs_of, values_of
+from decant.apps.catalog import CHOICES, FOLDERS, METHODS, WIRED, Recipe, filling, knobs_for, loop_of
+from decant.apps.knobs import Kinds, Spec, build, knobs_of, settled, values_of
 from decant.apps.wiring import Wiring, wired
 from decant.decoders.method import Method
 from decant.errors import BadInput, IncompatibleParts
@@ -59,7 +59,12 @@ def filled(spec: Spec, recipe: Recipe, wiring: Wiring, name: str) -> Method:
     decoder = build(rest.parted(kinds, rest.knobs)[0], loop, kinds, wiring.given(loop) | parts)
     # Plain decoding has the default schedule and cache: with others, an exact loop says what plain says with those.
     faithful = getattr(loop, "exact", False) or name.split(":")[0] in {"plain", PLAIN}
-    return Method(name, decoder, "tokens" if faithful and {*spec.knobs} <= {*_harmless(loop)} else None)
+    if faithful and {*spec.knobs} <= {*_harmless(loop)}:
+        return Method(name, decoder, "tokens")
+    knobs: dict[str, Any] = {knob: spec.knobs.get(knob, getattr(recipe, knob)) for knob in CHOICES}
+    for part in (decoder, *parts.values()):
+        knobs |= settled(part, knobs_of(type(part), dict.fromkeys(WIRED)))
+    return Method(name, decoder, None, knobs)
 
 
 def _as_read(spec: Spec, roles: Mapping[str, Any], masked: Any) -> Spec:

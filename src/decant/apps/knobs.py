@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from math import inf
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, final, get_args, get_origin, get_type_hints
 
@@ -77,6 +78,12 @@ def values_of(spec: Spec, kinds: Kinds) -> dict[str, Any]:
 def build(spec: Spec, made: Callable[..., Any], kinds: Kinds, given: Mapping[str, Any] | None = None) -> Any:
     """Call `made` with the knobs of `spec`. Raises BadInput for one that does not exist or fit."""
     return made(**(given or {}), **values_of(spec, kinds))
+
+
+def settled(part: Any, kinds: Kinds) -> dict[str, Any]:
+    """The knobs of a part that was built, as they stand; JSON-ready, which knows no infinity."""
+    found = {knob: getattr(part, knob) for knob in kinds}
+    return {knob: str(one) if one in (inf, -inf) else one for knob, one in found.items()}
 
 
 def _settable(kind: Any) -> bool:

@@ -17,15 +17,20 @@ BLOCK: Final = 64  # tokens of one forward: bounds the memory of their logits
 
 
 def lost(
-    plain: AnyDecoder, workload: Workload, expected: Sequence[list[int]], outputs: Sequence[list[int]]
+    plain: AnyDecoder,
+    workload: Workload,
+    expected: Sequence[list[int]],
+    outputs: Sequence[list[int]],
+    *,
+    coupled: bool = True,
 ) -> dict[str, float | None]:
-    """agreement: the mean share of a text, counted along plain decoding's, before the first difference; nats: the mean
-    -log p of a token under the target before any warp, minus the same of plain decoding's texts; None of a model that
-    speaks in no order."""
+    """agreement: the mean share of a text, counted along plain decoding's, before the first difference; None of a
+    method that is not `coupled`: two texts of one law differ too. nats: the mean -log p of a token under the target
+    before any warp, minus the same of plain decoding's texts; None of a model that speaks in no order."""
     pairs = [(said, want) for said, want in zip(outputs, expected, strict=False) if said and want]
     if not pairs:
-        return {"agreement": 1.0, "nats": 0.0}
-    agreement = round(fmean(_same(said, want) / len(want) for said, want in pairs), 4)
+        return {"agreement": 1.0 if coupled else None, "nats": 0.0}
+    agreement = round(fmean(_same(said, want) / len(want) for said, want in pairs), 4) if coupled else None
     if not isinstance(plain, Autoregressive):
         return {"agreement": agreement, "nats": None}
     nats = [

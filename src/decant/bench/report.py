@@ -45,7 +45,7 @@ def _spread(spread: dict[str, float], form: str) -> str:
 
 def _equality(method: dict[str, Any]) -> str:
     if method["identical"] is None:
-        return "same law"
+        return "same law" if method["exact"] else "lossy"
     if method["identical"]:
         return "yes"
     parts = [f"{count} {cause.replace('_', '-')}" for cause, count in method["differs"].items() if count]

@@ -9,7 +9,7 @@ acceptance_length    generated tokens over request-calls (`ledger.Ledger`): the 
 acceptance_by_position  see `acceptance.by_position`; drafts count whole there, before any cut.
 seconds              of one repeat, after prefill: in the drafter, in the target (score and commit), and elsewhere
                      (warps, draws, verification, the crank); 0 where draft and target work at the same time.
-lost                 of a lossy method: see `quality.lost`.
+lost                 of a lossy method: see `quality.lost`; knobs: what it was set to, so as to lose that.
 identical            every output equals plain decoding's in exact mode, which is run once and not timed.
 """
 
@@ -20,15 +20,14 @@ from typing import Any, Final, Protocol, final
 
 import torch
 
-from decant.bench.acceptance import by_position, distinct_ngrams
-from decant.bench.clock import timed
+from decant.bench.acceptance import distinct_ngrams
 from decant.bench.keeping import Kept, fingerprint
-from decant.bench.ledger import Ledger
+from decant.bench.lap import Lap
 from decant.bench.quality import lost
 from decant.bench.timing import ratios, spread
 from decant.decoders.method import PLAIN, Method
 from decant.decoders.parting import Parting, explain
-from decant.decoders.workload import Group, Workload, warmed
+from decant.decoders.workload import Workload
 from decant.errors import BadInput, DecantError
 from decant.protocols import AnyDecoder
 
@@ -37,68 +36,12 @@ Progress = Callable[[int, int, str], None]
 
 REPETITIVE: Final = 0.5
 WARM_UP_TOKENS: Final = 16
-COUNTED: Final = ("draft", "target", "prefill", "first", "calls", "turns", "asked")
-"""Of a ledger, what is kept on disk."""
 
 
 class Described(Protocol):
     """A model that can say what it is: `models.load.Loaded`."""
 
     def facts(self) -> dict[str, Any]: ...
-
-
-@final
-@dataclass(slots=True)
-class Lap:
-    """One method in one repeat. A drafter that learns starts cold, and is warmed by the prompts before."""
-
-    decoder: Any
-    ledger: Ledger
-    wall: float = 0.0
-    outputs: list[list[int]] = field(default_factory=list)
-    positions: list[float] | None = None  # of a lap that was kept on disk, in place of its rounds
-
-    @classmethod
-    def of(cls, method: Method, device: torch.device) -> "Lap":
-        """Cold."""
-        ledger = Ledger(device)
-        return cls(timed(method.decoder, ledger), ledger)
-
-    def decode(self, group: Group) -> None:
-        """One more group."""
-        begin = self.ledger.now()
-        turn = group.decode(self.decoder)
-        self.wall += self.ledger.now() - begin
-        self.decoder = warmed(self.decoder, turn.state)
-        self.outputs += [output.tokens for output in turn.outputs]
-
-    @classmethod
-    def kept(cls, said: Mapping[str, Any], device: torch.device) -> "Lap":
-        """A finished lap, as `numbers` wrote it."""
-        # Rounds that were kept before request-calls were counted: alone, a request that steps as often as it calls.
-        asked = said["turns"] if said["turns"] == said["calls"] else 0
-        ledger = Ledger(device, **{name: said.get(name, asked) for name in COUNTED})
-        return cls(None, ledger, said["wall"], said["outputs"], said["positions"])
-
-    def numbers(self) -> dict[str, Any]:
-        """All that a report needs of it; JSON-ready."""
-        counted = {name: getattr(self.ledger, name) for name in COUNTED}
-        return {**counted, "wall": self.wall, "outputs": self.outputs, "positions": self.by_position}
-
-    @property
-    def by_position(self) -> list[float]:
-        """See `acceptance.by_position`."""
-        return by_position(self.ledger.rounds) if self.positions is None else self.positions
-
-    @property
-    def tokens(self) -> int:
-        """Generated so far."""
-        return sum(map(len, self.outputs))
-
-    @property
-    def decoding(self) -> float:
-        """Seconds after prefill."""
-        return self.wall - self.ledger.prefill
 
 
 @final
@@ -147,6 +90,7 @@ class Record:
             "total_tokens_per_second": spread([lap.tokens / lap.wall for lap in laps]),
             "flag": _flag(distinct),
             "lost": self._lost(index, laps[0].outputs),
+            "knobs": dict(method.knobs) or None,
         }
 
     def finished(self) -> list[list[Lap]]:
@@ -158,7 +102,7 @@ class Record:
         """Prompts of the first repeat count as differences; `identical` asks for all repeats."""
         if index == 0:
             return True, {"near_ties": 0, "unexplained": 0}
-        if self.racing[index].promise == "distribution":
+        if self.racing[index].promise == "distribution" or not self.racing[index].coupled:
             return None, {"near_ties": None, "unexplained": None}
         partings = [self._parting(prompt, tokens) for prompt, tokens in enumerate(laps[0].outputs)]
         causes = [parting.cause for parting in partings if parting is not None]
@@ -169,11 +113,11 @@ class Record:
 
     def _lost(self, index: int, outputs: list[list[int]]) -> dict[str, float | None] | None:
         """Of a method that declares itself lossy; None where nothing is lost."""
-        if self.racing[index].exact:
+        method, key = self.racing[index], (index, len(outputs))
+        if method.exact:
             return None
-        key = index, len(outputs)
         if key not in self._losses:
-            self._losses[key] = lost(self.exact_plain, self.workload, self.expected, outputs)
+            self._losses[key] = lost(self.exact_plain, self.workload, self.expected, outputs, coupled=method.coupled)
         return self._losses[key]
 
     def _parting(self, prompt: int, tokens: list[int]) -> Parting | None:
@@ -294,5 +238,6 @@ KEYS: Final = (
     "name", "exact", "promise", "tokens_per_second", "speedup", "acceptance_length", "acceptance_by_position",
     "seconds", "target_calls", "distinct_4grams", "identical", "differs", "skipped", "tokens", "prefill_seconds",
     "ttft_seconds", "total_tokens_per_second", "flag", "lost",
+    "knobs",
 )  # fmt: skip
 """Of every row; a test compares them with those of `Record.row`."""

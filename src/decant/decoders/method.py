@@ -1,7 +1,8 @@
 """A named composition, ready to decode."""
 
-from dataclasses import dataclass
-from typing import Final, Literal, final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, final
 
 from decant.protocols import AnyDecoder
 
@@ -18,11 +19,15 @@ class Method:
     name:    as the user typed it, knobs included.
     promise: "tokens": the same seed gives plain decoding's very tokens; "distribution": tokens follow plain decoding's
         law; None: neither, the method is declared lossy.
+    knobs:   of whatever makes it lossy, defaults too; JSON-ready.
+    coupled: whether its draws are plain decoding's, so that two texts of one seed can be compared.
     """
 
     name: str
     decoder: AnyDecoder
     promise: Promise | None
+    knobs: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    coupled: bool = True
 
     @property
     def exact(self) -> bool:

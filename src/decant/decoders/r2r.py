@@ -64,6 +64,10 @@ class R2R(Generic[T, S]):
 
     exact: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        if self.threshold is None:
+            object.__setattr__(self, "threshold", self.router.threshold)
+
     def start(self, prompt_BT: Tensor, noise: Noise) -> R2RState[T, S]:
         """Both models read the prompt."""
         return R2RState(
@@ -80,8 +84,8 @@ class R2R(Generic[T, S]):
         logits_BV = scores.logits_BMV[:, 0].float()
         proposed_B1 = drawn(self.warp, self.constraint, state.constraint, logits_BV, state.noise)
         score_B = self.router(scores.hidden(LAST)[:, 0], logits_BV, proposed_B1[:, 0])
-        threshold = self.router.threshold if self.threshold is None else self.threshold
-        asked_B = score_B.sigmoid() >= threshold
+        assert self.threshold is not None, "__post_init__"
+        asked_B = score_B.sigmoid() >= self.threshold
         large = Turn.of(self.target, state.large, asked_B)
         logits_BV = large.over(logits_BV)  # where nobody asked they are the small model's, and so is the draw
         tokens_B1 = drawn(self.warp, self.constraint, state.constraint, logits_BV, state.noise)

@@ -95,6 +95,7 @@ class SMC(Generic[C]):
     ends: frozenset[int] = frozenset()
 
     exact: ClassVar[bool] = False
+    seeded: ClassVar[bool] = False  # each particle draws with noise of its own
 
     def __post_init__(self) -> None:
         if self.particles < 1 or self.length < 1 or not 0 <= self.threshold <= 1:

@@ -84,7 +84,11 @@ def kept(row: Row) -> str:
     if row["promise"] == "tokens" and row["identical"]:
         return "the same tokens"
     if row["lost"]:
-        return f"lossy: {row['lost']['agreement']:.0%} of tokens agree"
+        agreement, nats = row["lost"]["agreement"], row["lost"]["nats"]
+        said = [] if agreement is None else [f"{agreement:.0%} of tokens agree"]
+        said += [] if nats is None else [f"{nats:+.3f} nats a token"]
+        said += [f"{knob} {value}" for knob, value in (row.get("knobs") or {}).items()]
+        return f"lossy: {', '.join(said)}"
     differs = row["differs"]
     return f"differs: {count(differs['near_ties'], 'near-tie')}, {differs['unexplained']} unexplained"
 

@@ -121,7 +121,7 @@ def _scene(scene: Facts) -> Facts:
 def _frontier(facts: Facts, race: Facts | None) -> Facts | None:
     """The points given; else, where the race has a lossy method, how far each agrees with plain decoding."""
     points, quality = list(facts.get("frontier") or []), facts.get("quality", "quality")
-    if not points and race and any(row["lost"] for row in ran(race)):
+    if not points and race and any(row["lost"] and row["lost"]["agreement"] is not None for row in ran(race)):
         quality = "share of tokens that agree with plain decoding"
         points = [
             {
@@ -130,7 +130,7 @@ def _frontier(facts: Facts, race: Facts | None) -> Facts | None:
                 "quality": row["lost"]["agreement"] if row["lost"] else 1.0,
             }
             for row in ran(race)
-            if row["lost"] or lossless(row)
+            if (row["lost"]["agreement"] is not None if row["lost"] else lossless(row))
         ]
     if not points:
         return None

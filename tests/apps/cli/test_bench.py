@@ -56,6 +56,25 @@ def test_who_never_called_the_target_saved_no_calls(decant, tmp_path):
     assert next(line for line in done.stdout.splitlines() if line.startswith("ead:threshold=99 ")).split()[5] == "-"
 
 
+def test_what_is_lossy_is_named_with_what_it_is_set_to(decant, tmp_path):
+    words = ("--verifier", "lenience", "--policy", "fixed:depth=2", "--temperature", "1", "--limit", "1")
+    done = decant("--methods", "draft-model,bild", *words, "--json", str(tmp_path / "race.json"))
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "race.json").read_text())
+    lenient, bild = report["methods"][1:]
+    assert lenient["knobs"] == {"lenience": 0.7}
+    assert bild["knobs"] == {"fallback": 0.6, "rollback": 5.0, "most": 10}
+    assert lenient["lost"]["agreement"] is None
+    assert bild["lost"]["agreement"] is not None
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["verifier", "lenience"] in lines
+    assert ["policy", "fixed:depth=2"] in lines
+    assert ["lenience=0.7"] in lines
+    said = next(line for line in lines if line[:1] == ["draft-model"])
+    assert "lossy:" in said
+    assert "agree" not in said
+
+
 def test_all_is_the_default_and_skips_with_a_reason(decant, draft_folder):
     done = CliRunner().invoke(
         app, ["bench", str(draft_folder), "--prompts", "-", "--max-tokens", "4", "--repeat", "1"], input="Take 1\n"

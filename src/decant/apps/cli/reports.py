@@ -21,7 +21,7 @@ def show_race(report: Mapping[str, Any]) -> None:
     ran = [row for row in report["methods"] if row["skipped"] is None]
     for row in ran:
         table.add_row(
-            row["name"],
+            _named(row),
             spread_text(row["tokens_per_second"], 1),
             spread_text(row["speedup"], 2),
             "-" if row["acceptance_length"] is None else f"{row['acceptance_length']:.2f}",
@@ -45,7 +45,8 @@ def header(report: Mapping[str, Any]) -> dict[str, str]:
         f"{settings['prompts']} prompts of {settings['source']}, up to {settings['max_tokens']} new tokens, batch "
         f"{settings['batch']}, temperature {settings['temperature']:g}, seed {settings['seed']}{rounds}"
     )
-    return {**subject(report), "work": work}
+    named = {role: settings[role] for role in ("verifier", "policy") if settings.get(role)}
+    return {**subject(report), **named, "work": work}
 
 
 def subject(report: Mapping[str, Any]) -> dict[str, str]:
@@ -66,10 +67,18 @@ def identical(row: Mapping[str, Any]) -> str:
     if row["identical"]:
         return "yes"
     if row["lost"]:
-        nats = "" if row["lost"]["nats"] is None else f", {row['lost']['nats']:+.3f} nats a token"
-        return f"lossy: {row['lost']['agreement']:.0%} agree{nats}"
+        agreement, nats = row["lost"]["agreement"], row["lost"]["nats"]
+        said = [] if agreement is None else [f"{agreement:.0%} agree"]
+        said += [] if nats is None else [f"{nats:+.3f} nats a token"]
+        return f"lossy: {', '.join(said)}" if said else "lossy"
     differs = row["differs"]
     return f"no: {count(differs['near_ties'], 'near-tie')}, {differs['unexplained']} unexplained"
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """The method, and below it what makes it as lossy as it is."""
+    knobs = " ".join(f"{knob}={value}" for knob, value in (row["knobs"] or {}).items())
+    return f"{row['name']}\n  {knobs}" if knobs else row["name"]
 
 
 def _machine(facts: Mapping[str, Any]) -> str:
