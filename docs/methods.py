@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
 from decant.apps import catalog
+from decant.apps.cli.methods import catalogue
 from decant.apps.knobs import knobs_of
 
 HEAD = """\
@@ -16,8 +17,11 @@ Generated from the catalogue by `make docs`: change `src/decant/apps/catalog/`, 
 the same for the version that you run.
 
 A *method* is a drafter with the policy and the verifier that suit it, or a loop of its own. Drafters, verifiers and
-policies combine freely (`--verifier`, `--policy`); `name:knob=value` sets a knob.
+policies combine freely (`--verifier`, `--policy`); `name:knob=value` sets a knob. What a method keeps of plain decoding
+is what its default verifier, or its own loop, keeps: see [what lossless means](what-lossless-means.md).
 """
+KEPT = {"tokens": "the same tokens", "distribution": "the same distribution", None: "nothing (lossy)"}
+JUDGED = ("Verifiers", "Decoders")
 TABLES: tuple[tuple[str, str, Mapping[str, catalog.Part]], ...] = (
     ("Drafters", "Who guesses.", catalog.DRAFTERS),
     ("Verifiers", "Who judges.", catalog.VERIFIERS),
@@ -40,14 +44,14 @@ def knobs(part: catalog.Part) -> str:
     return ", ".join(f"`{name}={value}`" for name, value in defaults.items())
 
 
-def promise(part: catalog.Part) -> str:
-    """What the part keeps of plain decoding, where it is a verifier; else nothing."""
+def keeps(part: catalog.Part) -> str:
+    """What a verifier or a decoder keeps of plain decoding."""
     made = part.get()
-    if not hasattr(made, "seeded"):
-        return ""
-    if not made.exact:
-        return "nothing"
-    return "the same tokens" if made.seeded else "the same distribution"
+    judges = {field.name for field in fields(made)} & {"verifier", "unmasker"}
+    if not hasattr(made, "exact"):
+        return f"what its {judges.pop()} keeps"
+    promised = "tokens" if getattr(made, "seeded", True) else "distribution"
+    return KEPT[promised if made.exact else None]
 
 
 def table(columns: list[str], rows: list[list[str]]) -> Iterator[str]:
@@ -58,23 +62,32 @@ def table(columns: list[str], rows: list[list[str]]) -> Iterator[str]:
 
 def page() -> Iterator[str]:
     """The lines of the page."""
+    promises = {row["name"]: row["promise"] for row in catalogue()["methods"]}
     yield HEAD
     yield "## Methods"
     yield ""
     yield from table(
-        ["method", "what it is", "default policy", "default verifier", "needs", "source"],
+        ["method", "what it is", "keeps", "default policy", "default verifier", "needs", "source"],
         [
-            [f"`{m.name}`", m.summary, m.policy and f"`{m.policy}`", m.policy and f"`{m.verifier}`", m.needs, m.source]
+            [
+                f"`{m.name}`",
+                m.summary,
+                KEPT[promises[m.name]],
+                m.policy and f"`{m.policy}`",
+                m.policy and f"`{m.verifier}`",
+                m.needs,
+                m.source,
+            ]
             for m in catalog.METHODS.values()
         ],
     )
     for title, subtitle, parts in TABLES:
-        wide = title == "Verifiers"
+        wide = title in JUDGED
         yield f"\n## {title}\n\n{subtitle}\n"
         yield from table(
             ["name", "what it does", *(["keeps"] if wide else []), "knobs", "needs", "source"],
             [
-                [f"`{p.name}`", p.summary, *([promise(p)] if wide else []), knobs(p), p.needs, p.source]
+                [f"`{p.name}`", p.summary, *([keeps(p)] if wide else []), knobs(p), p.needs, p.source]
                 for p in parts.values()
             ],
         )

@@ -74,6 +74,16 @@ def test_a_wrong_command_is_seen(line: str) -> None:
         assert [words for words in map(unknown, commands(page)) if words]
 
 
+def test_the_page_of_methods_says_what_is_lossy() -> None:
+    rows = [line.split(" | ") for line in (ROOT / "docs" / "methods.md").read_text().splitlines() if "| `" in line]
+    kept = {(row[0], row[2]) for row in rows}
+    for name in ("ead", "r2r", "bild", "superposed", "smc", "typical-acceptance", "lenience"):
+        assert {said for row, said in kept if row == f"| `{name}`"} == {"nothing (lossy)"}, name
+    assert ("| `pearl`", "what its verifier keeps") in kept
+    assert ("| `pearl`", "the same tokens") in kept
+    assert ("| `spectr`", "the same distribution") in kept
+
+
 @pytest.mark.parametrize("page", PAGES, ids=label)
 def test_links_lead_somewhere(page: Path) -> None:
     links = [link for link in LINK.findall(page.read_text()) if not link.startswith(("http", "mailto:"))]
