@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from decant.apps import store
+from decant.apps.opening import Opening
+from decant.apps.sampling import Sampling
+from decant.apps.session import open_session
 from decant.apps.store import DraftStore, fingerprint
 from decant.drafters.aded import Aded
 from decant.drafters.prompt_lookup import PromptLookup
@@ -71,6 +74,19 @@ def test_a_drafter_that_learns_nothing_keeps_nothing(kept: DraftStore, target) -
     kept.save(PromptLookup(), PROMPT, target)
     assert not kept.folder.exists()
     assert kept.restored(PromptLookup(), target) == PromptLookup()
+
+
+@pytest.mark.parametrize("method", ["plain", "prompt-lookup", "token-recycling"])
+def test_a_method_that_keeps_nothing_is_told_of(method: str, kept: DraftStore, target, caplog) -> None:
+    with caplog.at_level(logging.WARNING, logger="decant"):
+        open_session(target, None, Sampling(), Opening(), method=method, store=kept)
+    if method == "token-recycling":
+        assert caplog.messages == []
+        return
+    (said,) = caplog.messages
+    assert said.startswith(f"{method} learns nothing that a draft store could keep, and --draft-store does nothing; ")
+    assert {"token-recycling", "aded", "suffix"} <= set(said.removesuffix(" do").split("; ")[1].split(", "))
+    assert "draft-model" not in said
 
 
 def spoilt(how: str, file: Path) -> None:

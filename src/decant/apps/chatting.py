@@ -12,9 +12,11 @@ import decant
 from decant.apps.answering import Answer, Turn, as_row, kept
 from decant.apps.asked import Asked, crank
 from decant.apps.compose import plain
+from decant.apps.keeping import Keeping
 from decant.apps.opening import Opening
 from decant.apps.prompts import chat_prompt, refuse_mask
 from decant.apps.session import PREFIX_MB, Limits, Session
+from decant.apps.store import learnt_by
 from decant.apps.transcripts import Messages
 from decant.decoders.continuous import Continuous
 from decant.errors import BadInput
@@ -47,6 +49,7 @@ class Talk:
         self.turns: list[Turn] = []
         self._system, self._tries = "", 0
         self._wheel, self._plain_wheel = crank(session, 1), crank(self.plainly, 1)
+        self._keeping = Keeping(session.store, session.target)
         self.system = system
 
     @property
@@ -86,7 +89,12 @@ class Talk:
             self.messages = self.messages[:-2] if again else self.messages
             self.messages += [_by("user", turn.question), _by("assistant", turn.said.text)]
         self.turns.append(turn)
+        self._keeping.look(learnt_by(self._wheel))
         return turn
+
+    def close(self) -> None:
+        """Keep what the drafter learnt, where the session has a store."""
+        self._keeping.close(learnt_by(self._wheel))
 
     def clear(self) -> None:
         """Begin anew, with the same system prompt."""

@@ -13,13 +13,12 @@ from decant.apps.guidance import Guidance, led
 from decant.apps.infilling import Laid, refuse_cuts
 from decant.apps.opening import Opening
 from decant.apps.sampling import Sampling
-from decant.apps.store import DraftStore
+from decant.apps.store import DraftStore, learnt_by
 from decant.constraints.grammar import Description
 from decant.decoders.continuous import Continuous, Request
 from decant.decoders.generate import Output
 from decant.decoders.method import Method
-from decant.decoders.saying import Logprob, Logprobs
-from decant.decoders.speculative import Speculative
+from decant.decoders.saying import Logprob, Logprobs, Suggestion
 from decant.decoders.stopping import Reason, Stopping
 from decant.decoders.text import TextStream
 from decant.errors import BadInput
@@ -45,6 +44,7 @@ class Completion:
     reason:  "stop" at an end token or a stop string, "length" at the number of tokens; None while it runs.
     steps:   target calls that it took part in.
     logprobs: what was thought of each token; None where it was not asked for.
+    suggestions: of a method that writes several drafts at a time, all of them with their scores.
     filled:  of a template, whose output begins at its first gap: how many tokens the model put into gaps, of end tokens
         the first of each gap alone; None: of no template.
     """
@@ -56,6 +56,7 @@ class Completion:
     steps: int
     logprobs: list[Logprob] | None = None
     filled: int | None = None
+    suggestions: Sequence[Suggestion] = ()
 
     @property
     def said(self) -> int:
@@ -177,9 +178,8 @@ def open_session(
         constraint=chosen.constraint, guide=guide, verifier=verifier, policy=policy,
     )  # fmt: skip
     composed = telling(composed, logprobs, target.model.vocab)
-    if store is not None and isinstance(composed.decoder, Speculative):
-        drafter = store.restored(composed.decoder.drafter, target)
-        composed = replace(composed, decoder=replace(composed.decoder, drafter=drafter))
+    if store is not None:
+        composed = store.recalling(composed, target)
     return Session(target, helper, composed, chosen.sampling, store, chosen, logprobs is not None)
 
 
@@ -230,9 +230,9 @@ class Run:
 
     def _remember(self) -> None:
         """Keep what the drafter learnt, of runs that were cut short too."""
-        session, taught = self._session, self._crank.taught
-        if session.store is not None and taught is not None and isinstance(self._crank.decoder, Speculative):
-            session.store.save(self._crank.decoder.drafter, taught.drafting, session.target)
+        session, learnt = self._session, learnt_by(self._crank)
+        if session.store is not None and learnt is not None:
+            session.store.save(*learnt, session.target)
 
     @property
     def ended(self) -> int:
@@ -251,6 +251,7 @@ class Run:
         return Completion(
             self._texts[at].text, output.tokens, output.drafted, output.reason, self._steps[at], told,
             self._laid[at].filled(output.tokens, self._session.target.ends),
+            [one.spelt(output.tokens, self._laid[at].decode) for one in output.suggestions],
         )  # fmt: skip
 
     def unfolding(self, at: int) -> tuple[Laid, Output]:

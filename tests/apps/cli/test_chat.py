@@ -93,6 +93,17 @@ def test_json_is_a_line_an_answer(decant, target, tmp_path):
     assert json.loads((tmp_path / "out.jsonl").read_text())["text"] == answers(target, QUESTION)[0]
 
 
+def test_what_the_drafter_learns_outlives_a_conversation(decant, tmp_path):
+    """Of one that was broken off by an error too."""
+    words = (*["--method", "suffix", "--max-tokens", "32", "--json", "-", "--draft-store"], str(tmp_path / "kept"))
+    assert decant(f"{QUESTION}\n/nonsense\n", *words).exit_code == 2
+    assert list((tmp_path / "kept").glob("suffix*.safetensors"))
+    first = json.loads(decant(f"{QUESTION}\n", *words[:-2]).stdout)
+    second = json.loads(decant(f"{QUESTION}\n", *words).stdout)
+    assert second["text"] == first["text"]
+    assert second["decant"]["target_calls"] < first["decant"]["target_calls"]
+
+
 @pytest.mark.parametrize(
     ("piped", "said"),
     [

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import decant
@@ -31,6 +32,8 @@ PLACE = os.environ | {"PYTHONPATH": str(Path(decant.__file__).parents[1]), "OMP_
         (["--max-body-mb", "0"], "--max-body-mb is more than 0, got 0"),
         (["--method", "prompt-lokup"], "no method is called 'prompt-lokup'; did you mean prompt-lookup?"),
         (["--replicas", "2"], "--replicas goes with --ray: add --ray auto"),
+        (["--ray", "auto", "--draft-store", "x"], "--draft-store is for one server: replicas learn apart"),
+        (["--draft-store", "x", "--draft-store-mb", "0"], "a draft store has more than 0 MB, got 0"),
         (["--plan", "here", "--draft", "x"], "--plan says how to decode; leave out --draft, or --plan"),
     ],
 )
@@ -54,6 +57,7 @@ def running(folder, tmp_path):
     where = tmp_path / "where.json"
     command = [sys.executable, "-m", "decant", "serve", str(folder), "--port", "0", "--json", str(where)]
     more = ["--dtype", "float32", "--threads", "1", "--grace", "30", "--max-tokens", "900"]
+    more += ["--method", "token-recycling", "--draft-store", str(tmp_path / "kept")]
     process = subprocess.Popen([*command, *more], env=PLACE, stderr=subprocess.PIPE, text=True)
     while not (where.exists() and where.read_text().endswith("}\n")):
         assert process.poll() is None, process.stderr and process.stderr.read()
@@ -96,6 +100,19 @@ def test_a_second_signal_ends_their_grace(running):
         said = [line for line in lines if line]
     assert json.loads(said[-1].removeprefix("data: "))["error"]["code"] == "stopping"
     assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_was_learnt_is_kept_at_the_end(running, tmp_path, number):
+    process, url, model = running
+    (file,) = (tmp_path / "kept").iterdir()
+    warm = len(load_file(file)["tokens"])
+    body = {"model": model, "prompt": "Naïve café, 日本語.", "max_tokens": 9, "temperature": 0}
+    assert httpx.post(f"{url}/completions", json=body, timeout=120).status_code == 200
+    process.send_signal(number)
+    assert process.wait(60) == 0
+    assert len(load_file(file)["tokens"]) > warm
 
 
 @pytest.mark.slow

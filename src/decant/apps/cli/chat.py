@@ -1,6 +1,7 @@
 """`decant chat`: a conversation in the terminal, or through a pipe. Standard output gets the answers."""
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,8 @@ def chat(
     resume: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Go on with a conversation that was kept.")
     ] = None,
+    draft_store: options.DraftStore = None,
+    draft_store_mb: options.DraftStoreMb = 256.0,
     dtype: options.Dtype = "auto",
     weights: options.Weights = "auto",
     device: options.Device = "auto",
@@ -77,7 +80,9 @@ def chat(
     from decant.apps.cli.conversing import Conversing
     from decant.apps.opening import Opening
     from decant.apps.session import Limits, open_session
+    from decant.apps.store import DraftStore
 
+    store = None if draft_store is None else DraftStore(draft_store, draft_store_mb)
     limits, constraint, guidance = Limits(max_tokens, tuple(stop or ())), flags.constraint(), flags.leading()
     refuse_stops(constraint, limits.stop)
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, weights=weights)
@@ -92,6 +97,7 @@ def chat(
     session = open_session(
         target, helper, sampling, opening,
         method=method, verifier=verifier, policy=policy, constraint=constraint, guidance=guidance,
+        store=store,
     )  # fmt: skip
     if explain:
         tell_choice(session, {"method": method, "verifier": verifier, "policy": policy}, quiet)
@@ -105,4 +111,5 @@ def chat(
         note(f"{model}, {session.method.name}{turns}; /help lists the commands, Ctrl-D ends", quiet)
     if json not in (None, "-"):
         Path(json).write_text("", encoding="utf-8")
-    Conversing(talk, lively, save, json, quiet).go()
+    with closing(talk):
+        Conversing(talk, lively, save, json, quiet).go()

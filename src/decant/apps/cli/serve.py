@@ -49,6 +49,8 @@ def serve(
     replicas: Annotated[
         int | None, typer.Option(min=1, help="With --ray: servers of the model, of --batch and --threads each; else 2.")
     ] = None,
+    draft_store: options.DraftStore = None,
+    draft_store_mb: options.DraftStoreMb = 256.0,
     dtype: options.Dtype = "auto",
     weights: options.Weights = "auto",
     device: options.Device = "auto",
@@ -63,7 +65,8 @@ def serve(
     """Serve MODEL under the OpenAI API: /v1/chat/completions, /v1/completions, /v1/models, /health, /metrics.
 
     With --ray calls that begin alike go to one replica, as long as it has room; when a replica dies, the calls that it
-    had are put to another, or end with 503. --json writes where and what is served as soon as it is.
+    had are put to another, or end with 503. --draft-store is written every five minutes and at the end; it goes
+    without --ray. --json writes where and what is served as soon as it is.
     """
     if not max_body_mb > 0:
         raise BadInput(f"--max-body-mb is more than 0, got {max_body_mb:g}")
@@ -71,6 +74,11 @@ def serve(
         raise BadInput(f"--plan says how to decode; leave out {' and '.join(given)}, or --plan")
     if ray is None and replicas is not None:
         raise BadInput("--replicas goes with --ray: add --ray auto, or leave --replicas out")
+    if ray is not None and draft_store is not None:
+        raise BadInput(
+            "--draft-store is for one server: replicas learn apart and would replace each other's file; leave out "
+            "--draft-store, or --ray"
+        )
     from decant.apps.server.bounds import Bounds
     from decant.apps.server.keys import Keys
     from decant.apps.server.place import Place
@@ -87,10 +95,14 @@ def serve(
     from decant.apps.opening import Opening
     from decant.apps.server.lifecycle import serve as run
     from decant.apps.server.recipe import Recipe
+    from decant.apps.store import DraftStore
 
+    store = None if draft_store is None else DraftStore(draft_store, draft_store_mb)
     listening = place.bound()
     opening = Opening(dtype, device, exact, revision, trust_remote_code, widen, weights=weights)
-    recipe = Recipe(model, opening, bounds, draft, method, verifier, policy, plan, prefix_mb, max_tokens, threads)
+    recipe = Recipe(
+        model, opening, bounds, draft, method, verifier, policy, plan, prefix_mb, max_tokens, threads, store=store
+    )
     if ray is None:
         use_threads(threads)
         service, facts = _alone(recipe, place, quiet)

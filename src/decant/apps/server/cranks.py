@@ -16,7 +16,7 @@ from decant.decoders.generate import right_pad
 from decant.decoders.method import Method
 from decant.errors import BadInput
 from decant.models.loaded import Loaded
-from decant.protocols import Cached, Gradual
+from decant.protocols import AnyDecoder, Cached, Gradual
 
 IDLE_SECONDS: Final = 300.0
 IDLE: Final = 16  # cranks that nobody uses, at most
@@ -33,6 +33,11 @@ class Crank:
         self.samples: dict[Request, Sample] = {}
         counted = getattr(method.decoder, "verifier", None)
         self._counted = counted if isinstance(counted, Counted) else None
+
+    def renew(self, decoder: AnyDecoder) -> None:
+        """Go on with another decoder, while nobody runs; lessons under way are for the old one."""
+        old = self.turning
+        self.turning = Continuous(decoder, batch=old.batch, device=old.device, pool=LESSONS)
 
     @property
     def room(self) -> bool:

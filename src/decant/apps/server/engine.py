@@ -23,12 +23,11 @@ from decant.apps.server.metrics import Metrics
 from decant.apps.server.reading import Reading, Understood
 from decant.apps.server.sample import Piece, Sample, samples_of
 from decant.apps.server.ticket import Event, Ticket, deliver
+from decant.apps.server.upkeep import Upkeep
 from decant.decoders.continuous import Fallen
 from decant.errors import DecantError
-from decant.models.machine import hand_back
 
 NAP: Final = 1.0  # seconds between two looks around of an engine that has nothing to do
-TRIM: Final = 30.0  # seconds between two times that freed memory goes back: caches of many sizes leave holes
 
 log = logging.getLogger("decant")
 
@@ -59,7 +58,7 @@ class Engine:
         self._line: deque[Sample] = deque()
         self._works: dict[Ticket, Work] = {}
         self._owner: dict[Sample, Work] = {}
-        self._reading = Reading(composer.session.target)
+        self._reading, self._upkeep = Reading(composer.session.target), Upkeep(composer.session)
         self._unread: dict[Ticket, bool] = {}
         self._inbox: queue.SimpleQueue[tuple[str, Ticket | None, Understood | Failure | None]] = queue.SimpleQueue()
         self._out: list[tuple[Ticket, Event]] = []
@@ -112,14 +111,11 @@ class Engine:
 
     def _run(self) -> None:
         torch.set_num_threads(torch.get_num_threads())  # OpenMP counts them for each thread that asks
-        trimmed = time.monotonic()
         with torch.inference_mode():
             while not self._closed:
                 try:
                     self._look()
-                    if time.monotonic() - trimmed > TRIM:
-                        hand_back()
-                        trimmed = time.monotonic()
+                    self._upkeep.look()
                 except Exception as error:  # a fault of the engine's own must not silence it
                     log.exception("the engine stumbled")
                     for crank in self._cranks.busy():
@@ -129,6 +125,7 @@ class Engine:
         self._reading.stop()
         self._fail(stopping())
         self._tell()
+        self._upkeep.close()
 
     def _look(self) -> None:
         """Once around: what was put in, who may begin, a step of every crank."""
@@ -220,6 +217,7 @@ class Engine:
             if sample is None or not self._cranks.fits(self._owner[sample].crank, sample.request):
                 break
             self._line.remove(sample)
+            self._upkeep.brief(self._owner[sample].crank)
             self._owner[sample].crank.add(sample)
             running, most = running + 1, most - 1
         self.metrics.running.set(running)
@@ -272,6 +270,7 @@ class Engine:
             if sample in self._line:
                 self._line.remove(sample)
             del self._owner[sample]
+        self._upkeep.hear(work.crank)
         if not work.open:
             del self._works[work.ticket]
         self._close(len(samples))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from decant.apps.opening import Opening
 from decant.apps.server.bounds import Bounds
+from decant.apps.store import DraftStore
 
 if TYPE_CHECKING:
     from decant.apps.server.composing import Composer
@@ -22,6 +23,7 @@ class Recipe:
     prefix_mb:  megabytes of prompts' beginnings that are kept for others.
     max_tokens: new tokens of a text, at most.
     threads:    CPU threads; None: as many as torch takes.
+    store:      where what the drafter learns is kept; None: nowhere.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Recipe:
     max_tokens: int = 2048
     threads: int | None = None
     name: str | None = None
+    store: DraftStore | None = None
 
     @property
     def served(self) -> str:
@@ -64,7 +67,7 @@ class Recipe:
             say(f"the plan says {' '.join(said.options)}: {said.why}")
         session = open_session(
             target, draft, Sampling(), self.opening, method=method, verifier=verifier, policy=policy,
-            prefix_mb=self.prefix_mb,
+            prefix_mb=self.prefix_mb, store=self.store,
         )  # fmt: skip
         composer = Composer(session, verifier, policy)
         warm(composer)
