@@ -90,7 +90,8 @@ def test_every_recipe_has_its_runner_and_cites_its_file(recipe: catalog.Part) ->
 def test_a_trained_part_is_read_from_a_folder_that_a_knob_names() -> None:
     assert catalog.knobs_for(catalog.METHODS["r2r"])[0] == {"threshold": float | None, "router": str}
     assert catalog.knobs_for(catalog.METHODS["eagle"])[0]["head"] is str
-    assert catalog.FOLDERS <= NAMES
+    assert catalog.knobs_for(catalog.METHODS["rasd"])[0] == {"top": int, "nodes": int, "store": str}
+    assert set(catalog.FOLDERS.values()) <= NAMES
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

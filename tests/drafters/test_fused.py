@@ -9,8 +9,10 @@ from decant.decoders.generate import generate
 from decant.decoders.speculative import Speculative
 from decant.decoders.stopping import Stopping
 from decant.drafters.draft_model import DraftModel
+from decant.drafters.eagle import Eagle
 from decant.drafters.fused import Fused
 from decant.drafters.jacobi import Jacobi
+from decant.drafters.medusa import Medusa
 from decant.drafters.suffix import Suffix
 from decant.drafters.token_recycling import TokenRecycling
 from decant.drafting.tries import Trie, laid_out
@@ -22,8 +24,9 @@ from decant.samplers.greedy import greedy
 from decant.samplers.temperature import temperature
 from decant.testing.laws.paths import paths
 from decant.testing.markov import MarkovLM
-from decant.types import DraftShape, Taps
+from decant.types import DraftShape, Taps, Verdict
 from decant.verifiers.coupled import Coupled
+from tests.drafters.heads import toy
 from tests.drafters.tiny import llama
 
 LM = MarkovLM.random(vocab=12, seed=0)
@@ -139,6 +142,24 @@ def test_what_was_accepted_beside_the_drafter_is_news_to_it(policy) -> None:
         assert last.steps < 20
 
 
+@pytest.mark.parametrize("drafter", [Eagle(toy("eagle", 12)), Medusa(toy("medusa", 12))], ids=["eagle", "medusa"])
+def test_a_head_reads_the_targets_states_of_what_was_accepted_beside_it(drafter) -> None:
+    """It is where it would be had it read the whole text afresh."""
+    prompt_BT, noise = PROMPT[:1], Noise.of([5])
+    context, prefill = LM.start(prompt_BT, drafter.taps)
+    mine = drafter.draft(drafter.start(prompt_BT, prefill), DraftShape(2), greedy(), noise, context)
+    fused = Fused(Says((((int(mine.tokens_BN[0, 0]) + 1) % 12, 4, 6),)), drafter, top=0)
+    state = fused.start(prompt_BT, prefill)
+    draft = fused.draft(state, DraftShape(3), greedy(), noise, context)
+    own = draft.tokens_BN.shape[1] - 3
+    verdict = Verdict.of_path(draft.tokens_BN, torch.tensor([[own, own + 1, own + 2]]), torch.tensor([7]))
+    after = fused.observe(state, draft, verdict, LM.score(context, draft)).drawn
+    text_BT = torch.cat([prompt_BT, verdict.tokens_BC], dim=1)
+    fresh = drafter.start(text_BT, LM.start(text_BT, drafter.taps)[1])
+    for one, two in [(after, fresh)] if torch.is_tensor(fresh) else [(after.last_BD, fresh.last_BD)]:
+        torch.testing.assert_close(one, two)
+
+
 def test_what_either_learns_is_kept() -> None:
     drafter = Fused(Suffix(), TokenRecycling())
     assert isinstance(drafter, Learner)
@@ -150,6 +171,15 @@ def test_what_either_learns_is_kept() -> None:
     assert warm.drafter.learnt is state.drawn.followers
     assert Fused(Says(()), Jacobi()).warmed(state) == Fused(Says(()), Jacobi())
     assert Fused(Suffix(), DraftModel(LM)).cache_bytes([3, 4]) == LM.cache_bytes([3, 4])
+    kept = drafter.stored(state, 1 << 20)
+    assert kept.keys() == Suffix().stored(state.found, 1 << 20).keys()
+    back = drafter.restored(kept)
+    assert isinstance(back.retriever, Suffix)
+    assert back.retriever.learnt is not None
+    assert Fused(Says(()), Jacobi()).stored(state, 1 << 20) == {}
+    assert Fused(Says(()), Jacobi()).restored({}) == Fused(Says(()), Jacobi())
+    with pytest.raises(BadInput, match="these are not stored outputs of suffix"):
+        drafter.restored({"tokens": torch.tensor([3])})
 
 
 def test_messages() -> None:

@@ -168,8 +168,8 @@ def _part(table: Mapping[str, Part], spec: str, role: str) -> Any:
 
 
 def _wired(spec: Spec, made: Any, kinds: Kinds, wiring: Wiring) -> Any:
-    """Knobs as they were set, all else by name; a knob may say which folder a trained part is read from."""
-    folders, knobs = spec.parted({name: str for name in kinds if name in FOLDERS}, kinds)
+    """Knobs as they were set, all else by name; a knob may say which folder such a field is read from."""
+    folders, knobs = spec.parted({knob: str for knob, field in FOLDERS.items() if field in wired(made)}, kinds)
     return build(knobs, made, kinds, wiring.given(made, folders.knobs))
 
 

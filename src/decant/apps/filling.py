@@ -53,7 +53,7 @@ def filled(spec: Spec, recipe: Recipe, wiring: Wiring, name: str) -> Method:
     parts = {}
     for role, made in roles.items():
         kinds = knobs_of(made, dict.fromkeys(WIRED))
-        folders = {name: text for name, text in rest.knobs.items() if name in FOLDERS and name in wired(made)}
+        folders = {knob: text for knob, text in rest.knobs.items() if FOLDERS.get(knob) in wired(made)}
         parts[role] = build(rest.parted(kinds, rest.knobs)[0], made, kinds, wiring.given(made, folders))
     kinds = knobs_of(loop, dict.fromkeys(WIRED))
     decoder = build(rest.parted(kinds, rest.knobs)[0], loop, kinds, wiring.given(loop) | parts)

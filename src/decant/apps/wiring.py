@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-from decant.apps.catalog import DRAFTERS, NEEDS_DRAFT, NEEDS_LAYERS, Recipe, pick
+from decant.apps.catalog import DRAFTERS, FOLDERS, NEEDS_DRAFT, NEEDS_LAYERS, Recipe, pick
 from decant.apps.guidance import Guide, led
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.awrs import ByConstraint
@@ -53,11 +53,11 @@ class Wiring:
     guesser: Drafter[Any] | None = None
 
     def given(self, made: Callable[..., Any], folders: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Values for its fields that are no knobs. folders: where to read those that were trained, if it was said.
+        """Values for its fields that are no knobs. folders: what knobs say of where some are read from (`FOLDERS`).
 
         Raises BadInput or IncompatibleParts for what is missing.
         """
-        said = folders or {}
+        said = {FOLDERS[knob]: folder for knob, folder in (folders or {}).items()}
         return {name: getattr(self, name)(*([said[name]] if name in said else [])) for name in wired(made)}
 
     def target(self) -> LanguageModel:
@@ -141,9 +141,10 @@ class Wiring:
         made = pick(DRAFTERS, "draft-model", "drafter").get()
         return made(**self.given(made))
 
-    def retriever(self) -> Drafter[Any]:
-        """Matches in the text itself and in earlier outputs."""
-        return pick(DRAFTERS, "suffix", "drafter").get()()
+    def retriever(self, store: str | None = None) -> Drafter[Any]:
+        """Matches in a datastore; where none is given, in the text itself and in earlier outputs."""
+        made = pick(DRAFTERS, "suffix" if store is None else "retrieval", "drafter").get()
+        return made() if store is None else made(store=store)
 
     def tutor(self) -> Tutor:
         """The draft model, able to learn."""

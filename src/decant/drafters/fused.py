@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from decant.errors import BadInput
 from decant.noise import Noise
 from decant.numerics import chain_parents
-from decant.protocols import Cached, Drafter, Foresees, Learner, Warp
+from decant.protocols import Cached, Drafter, Foresees, Learner, Stored, Warp
 from decant.types import PAD, Draft, DraftShape, Scores, Taps, Verdict
 
 
@@ -34,7 +34,9 @@ class FusedState:
 class Fused:
     """What the drafter guesses, and what the retriever found beside it, common beginnings once.
 
-    retriever: one of trees or chains that learns from texts or from scored rows, whatever their order. drafter: any.
+    retriever: one of trees or chains that learns from texts or from scored rows, whatever their order.
+    drafter:   one that follows the text by nodes of its own, or by the states of the layers that it taps, which are
+        the target's whoever guessed. Not one of trained rows that ride along (PPD): they hang behind its own nodes.
     top:       the drafter's likeliest first tokens; what was found must begin with one of them. 0, and a drafter that
         cannot say (`protocols.Foresees`), prune nothing.
     nodes:     that the retriever may add, at most half of a budget.
@@ -85,17 +87,20 @@ class Fused:
         )
 
     def observe(self, state: FusedState, draft: Draft, verdict: Verdict, scores: Scores) -> FusedState:
-        """The retriever sees all of it, the drafter its own part: what was accepted beside it, it never scored."""
+        """The retriever sees all of it. So does a drafter that reads the target's states; any other its own part alone:
+        what was accepted beside it, it never scored."""
+        found = self.retriever.observe(state.found, draft, verdict, scores)
+        if self.drafter.taps.layers:
+            return FusedState(found, self.drafter.observe(state.drawn, draft, verdict, scores))
         own = draft.own or draft
         nodes = own.tokens_BN.shape[1]
-        hidden_BMD = None if scores.hidden_BMD is None else scores.hidden_BMD[:, : nodes + 1]
         return FusedState(
-            self.retriever.observe(state.found, draft, verdict, scores),
+            found,
             self.drafter.observe(
                 state.drawn,
                 own,
                 replace(verdict, nodes_BC=verdict.nodes_BC.where(verdict.nodes_BC < nodes, PAD)),
-                replace(scores, logits_BMV=scores.logits_BMV[:, : nodes + 1], hidden_BMD=hidden_BMD),
+                replace(scores, logits_BMV=scores.logits_BMV[:, : nodes + 1], hidden_BMD=None),
             ),
         )
 
@@ -108,6 +113,15 @@ class Fused:
         pairs = ((self.retriever, state.found), (self.drafter, state.drawn))
         retriever, drafter = (part.warmed(known) if isinstance(part, Learner) else part for part, known in pairs)
         return replace(self, retriever=retriever, drafter=drafter)
+
+    def stored(self, state: FusedState, room: int) -> dict[str, Tensor]:
+        """What the retriever learnt; nothing of one that keeps nothing."""
+        return self.retriever.stored(state.found, room) if isinstance(self.retriever, Stored) else {}
+
+    def restored(self, tensors: dict[str, Tensor]) -> "Fused":
+        """With a retriever that knows what was stored. Raises BadInput for tensors that it never stored."""
+        found = self.retriever
+        return replace(self, retriever=found.restored(tensors)) if isinstance(found, Stored) else self
 
     def _allowed(self, state: FusedState, shape: DraftShape) -> list[set[int]] | None:
         """First tokens of each request; None: any."""

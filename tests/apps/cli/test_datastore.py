@@ -1,4 +1,4 @@
-"""`decant datastore`, and that the method `retrieval` finds in it what was put there."""
+"""`decant datastore`, and that the methods `retrieval` and `rasd` find in it what was put there."""
 
 import json
 from itertools import islice
@@ -10,12 +10,15 @@ from typer.testing import CliRunner
 from decant import house
 from decant.apps import datastore as building
 from decant.apps.cli import app
+from decant.apps.compose import compose
 from decant.apps.datastore import Asked, collect
 from decant.apps.prompts import Prompt
-from decant.drafters.retrieval import Datastore, opened
+from decant.drafters.retrieval import Datastore, Retrieval, opened
+from decant.drafters.suffix import Suffix
 from decant.house import corpus
 from decant.models import load as loading
 from decant.models.load import speller
+from decant.samplers.greedy import greedy
 from decant.types import PAD
 
 SAID = "Take 7, then add 2.\nThe answer is 9.\n"
@@ -149,6 +152,23 @@ def test_retrieval_guesses_from_it(decant, written, folder, out):
     words = ["generate", str(folder), prompt, *asked, "--method", f"retrieval:store={out}", "--json", "-"]
     guessed = json.loads(CliRunner().invoke(app, words).stdout)
     assert guessed["acceptance_length"] > 3, "the text itself stands in the store"
+
+
+def test_rasd_takes_it_for_what_was_said_before(decant, written, folder, draft_folder, target, draft, out):
+    prompt = "Take 3, then add 1."
+    assert decant(written("t.jsonl", {"prompt": prompt}), "--answers", "--max-tokens", "24").exit_code == 0
+    made = compose(f"rasd:store={out}:top=0", target, draft, greedy()).decoder.drafter
+    assert (made.retriever, made.top) == (Retrieval(str(out)), 0)
+    assert compose("rasd", target, draft, greedy()).decoder.drafter.retriever == Suffix()
+    words = ["generate", str(folder), prompt, "--draft", str(draft_folder), "--max-tokens", "24", "--temperature", "0"]
+    said = [
+        json.loads(CliRunner().invoke(app, [*words, "--json", "-", "--method", method]).stdout)["text"]
+        for method in ("plain", f"rasd:top=0:store={out}")
+    ]
+    assert said[0] == said[1]
+    missing = CliRunner().invoke(app, [*words, "--method", f"rasd:store={out}x"])
+    assert missing.exit_code == 2
+    assert f"{out}x is no datastore" in missing.stderr
 
 
 def test_standard_input(folder, out):

@@ -125,10 +125,10 @@ def preset(recipe: Recipe) -> Spec:
 
 
 def _knobs(made: Any) -> Kinds:
-    """Those of a drafter or a decoder, the folders of what was trained among them."""
+    """Those of a drafter or a decoder, the folders that its other fields are read from among them."""
     knobs = knobs_of(made, dict.fromkeys(WIRED))
     names = [one.name for one in fields(made)] if is_dataclass(made) else []
-    return knobs | {name: str for name in names if name in FOLDERS}
+    return knobs | {knob: str for knob, field in FOLDERS.items() if field in names}
 
 
 def check(specs: Iterable[str], verifier: str | None = None, policy: str | None = None) -> None:

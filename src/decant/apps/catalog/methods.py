@@ -162,7 +162,8 @@ METHODS: Final = table(
     ),
     Recipe(
         "rasd",
-        "matches in the text and in outputs before it, pruned by a draft model and joined to its guesses",
+        "matches in the text and in outputs before it, or in a datastore (store=DIR), pruned by a draft model and "
+        "joined to its guesses",
         "Quan et al. 2025, arXiv:2503.03434",
         drafter="fused",
         policy="fixed:depth=5",

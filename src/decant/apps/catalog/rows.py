@@ -14,8 +14,8 @@ NEEDS_IMAGES: Final = "a model of images"
 NEEDS_LAYERS: Final = "decant's own forward pass"
 WIRED: Final = frozenset({"coupled", "hindsight", "mask", "length"})
 """Fields that look like knobs and are none (`wiring` sets them): how a drafter draws follows from who verifies."""
-FOLDERS: Final = frozenset({"head", "router", "filter"})
-"""Fields that `wiring` fills with what was trained; a knob of that name says which folder holds it."""
+FOLDERS: Final = {"head": "head", "router": "router", "filter": "filter", "store": "retriever"}
+"""Knobs that say which folder a field is read from, which `wiring` fills: what was trained, or the texts to look in."""
 
 
 @final
