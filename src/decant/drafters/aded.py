@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from math import log, sqrt
 from typing import Final, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -148,11 +149,14 @@ class Aded:
         """The pairs touched last that fit `room` bytes."""
         fitting = min(self.pairs, room // (8 + 8 * SUCCESSORS))
         rows = state.trigrams.folded(fitting).old if fitting else {}
-        padded = [[*row, *[(PAD, 0.0)] * (SUCCESSORS - len(row))] for row in rows.values()]
+        shape = (len(rows), SUCCESSORS)
+        tokens_RS, weights_RS = np.full(shape, PAD, dtype=np.int32), np.zeros(shape, dtype=np.float32)
+        for at, row in enumerate(rows.values()):  # not at once: that would hold up a server's other threads
+            tokens_RS[at, : len(row)], weights_RS[at, : len(row)] = zip(*row, strict=True)
         return {
             "pairs": torch.tensor(list(rows), dtype=torch.int32).view(-1, 2),
-            "successors": torch.tensor([[c for c, _ in row] for row in padded], dtype=torch.int32),
-            "weights": torch.tensor([[w for _, w in row] for row in padded], dtype=torch.float32),
+            "successors": torch.from_numpy(tokens_RS),
+            "weights": torch.from_numpy(weights_RS),
         }
 
     def restored(self, tensors: dict[str, Tensor]) -> "Aded":
