@@ -14,6 +14,7 @@ from decant.apps.sampling import Sampling
 from decant.apps.session import open_session
 from decant.apps.store import DraftStore, fingerprint
 from decant.drafters.aded import Aded
+from decant.drafters.fused import Fused
 from decant.drafters.prompt_lookup import PromptLookup
 from decant.drafters.suffix import Suffix
 from decant.drafters.token_recycling import Followers, RecyclingState, TokenRecycling
@@ -68,6 +69,21 @@ def test_outputs_outlive_the_run(kept: DraftStore, target) -> None:
     known, _ = state.all.told([1, 2, 3])
     kept.save(drafter, replace(state, all=known), target)
     assert kept.restored(drafter, target).learnt.tail(2, 9) == [3, 2, 1]
+
+
+def test_what_a_retriever_inside_another_drafter_learns_outlives_the_run(kept: DraftStore, target) -> None:
+    drafter, other = Fused(Suffix(), PromptLookup()), Fused(PromptLookup(), PromptLookup())
+    state = taught(drafter, target)
+    known, _ = state.found.all.told([1, 2, 3])
+    kept.save(drafter, replace(state, found=replace(state.found, all=known)), target)
+    back = kept.restored(drafter, target)
+    assert back.retriever.learnt.tail(2, 9) == [3, 2, 1]
+    assert fingerprint(back, target) == fingerprint(drafter, target), "no knob was learnt"
+    assert fingerprint(Fused(Suffix(longest=4), PromptLookup()), target) != fingerprint(drafter, target)
+    before = file_of(kept).read_bytes()
+    kept.save(other, taught(other, target), target)
+    assert file_of(kept).read_bytes() == before, "nothing was learnt that could take its place"
+    assert kept.restored(other, target) == other
 
 
 def test_a_drafter_that_learns_nothing_keeps_nothing(kept: DraftStore, target) -> None:

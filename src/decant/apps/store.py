@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, final
@@ -93,6 +93,8 @@ class DraftStore:
         asked = fingerprint(drafter, target)
         room = max(0, int(self.megabytes * MEGABYTE) - HEADER)
         tensors = {name: part.contiguous().cpu() for name, part in drafter.stored(state, room).items()}
+        if not tensors:  # it keeps what a part of it learns, and this one learns nothing
+            return False
         said = {"format": FORMAT, "fingerprint": asked, "checksum": checksum(tensors)}
         path = self._path(drafter, asked)
         try:
@@ -141,7 +143,7 @@ def storing() -> list[str]:
 
 def fingerprint(drafter: Any, target: Loaded) -> str:
     """Whose ids and which knobs: what a stored file must agree about."""
-    knobs = {name: getattr(drafter, name) for name in knobs_of(type(drafter))}
+    knobs = _knobs(drafter)
     spelt = None if target.tokenizer is None else _spelt(target.tokenizer)
     parts = [type(drafter).__name__, knobs, target.model.vocab, spelt]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
@@ -151,6 +153,13 @@ def fingerprint(drafter: Any, target: Loaded) -> str:
 def _spelt(tokenizer: Any) -> str:
     """Of its vocabulary. Once: that of 152,000 ids takes 0.4 s."""
     return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
+
+
+def _knobs(drafter: Any) -> dict[str, Any]:
+    """And those of the parts in it that are stored under its name."""
+    inner = {field.name: getattr(drafter, field.name) for field in fields(drafter)}
+    stored = {name: [type(part).__name__, _knobs(part)] for name, part in inner.items() if isinstance(part, Stored)}
+    return {name: getattr(drafter, name) for name in knobs_of(type(drafter))} | stored
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:
