@@ -107,6 +107,8 @@ def line(row: dict[str, Any]) -> str:
     if row["skipped"] is not None:
         return f"  {row['name']:<22} skipped: {row['skipped'][:90]}"
     said = "lossy" if row["lost"] else {True: "equal", None: "its law"}.get(row["identical"], "DIFFERS")
+    if said == "DIFFERS" and not row["differs"]["unexplained"]:  # exact mode was off
+        said = f"equal but for near ties: {row['differs']['near_ties']}"
     agreement, nats = (row["lost"] or {}).get("agreement"), (row["lost"] or {}).get("nats")
     lost = ("" if agreement is None else f" {agreement:.2f} agree") + ("" if nats is None else f" {nats:+.3f} nats")
     speed, gain, length = row["tokens_per_second"]["median"], row["speedup"], row["acceptance_length"]
