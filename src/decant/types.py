@@ -209,6 +209,8 @@ class Step:
     drafted_BC:   true where the token had been guessed.
     logp_BC:      log-probability of each token, in nats, 0 beside PAD; None where it was not asked for.
     top_BCK:      the likeliest ids in its place, best first, and top_logp_BCK theirs; None likewise.
+    drafts_BKL:   of a decoder that writes several: what it might have said from its first position on, best first, PAD
+                  behind; worth_BK: of each, the higher the better, -inf where there are fewer.
     """
 
     tokens_BC: Tensor
@@ -217,6 +219,8 @@ class Step:
     logp_BC: Tensor | None = None
     top_BCK: Tensor | None = None
     top_logp_BCK: Tensor | None = None
+    drafts_BKL: Tensor | None = None
+    worth_BK: Tensor | None = None
 
 
 @final

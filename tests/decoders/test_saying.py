@@ -1,5 +1,7 @@
 """Log-probabilities: the model's own, and bit by bit those of plain decoding, whatever guessed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from decant.decoders import saying
 from decant.decoders.autoregressive import Autoregressive
 from decant.decoders.continuous import Continuous, Request
 from decant.decoders.generate import Output, generate, right_pad
-from decant.decoders.saying import Logprob, Logprobs, likeliest_ids
+from decant.decoders.saying import Logprob, Logprobs, Suggestion, likeliest_ids, rows_of
 from decant.decoders.speculative import Speculative
 from decant.decoders.stopping import Stopping
 from decant.drafters.draft_model import DraftModel
@@ -19,7 +21,7 @@ from decant.policies.fixed import Fixed
 from decant.samplers.chain import chain
 from decant.samplers.temperature import temperature
 from decant.samplers.top_k import top_k
-from decant.types import Draft
+from decant.types import PAD, Draft, Step
 from decant.verifiers.coupled import Coupled
 from tests.decoders.checks import LM, PROMPTS, SEEDS, SMALL, Forbids
 
@@ -121,8 +123,27 @@ def test_of_equal_ones_the_smaller_id_comes_first():
 
 def test_a_text_that_is_cut_loses_theirs_too():
     output = Output([], [])
-    output.extend([1, 2, 3], [0, 1, 2], [True, True, False], [Logprob(-1.0), Logprob(-2.0), Logprob(-3.0)], Stopping(2))
+    output.extend(
+        [1, 2, 3], [0, 1, 2], [True, True, False], [Logprob(-1.0), Logprob(-2.0), Logprob(-3.0)], [], Stopping(2)
+    )
     assert output.logprobs == [Logprob(-1.0), Logprob(-2.0)]
+
+
+def test_drafts_that_are_there_are_told_from_the_first_position_on():
+    tokens_BC, positions_BC = torch.tensor([[3, 4], [PAD, PAD]]), torch.tensor([[7, 8], [PAD, PAD]])
+    drafts_BKL = torch.tensor([[[3, 4], [5, PAD]], [[1, 1], [2, 2]]])
+    worth_BK = torch.tensor([[-1.0, -torch.inf], [-1.0, -2.0]])
+    step = Step(tokens_BC, positions_BC, tokens_BC == 0)
+    assert [row[4] for row in rows_of(replace(step, drafts_BKL=drafts_BKL, worth_BK=worth_BK))] == [
+        [Suggestion(7, [3, 4], -1.0)],
+        [],
+    ]
+    assert [row[4] for row in rows_of(step)] == [[], []]
+
+
+def test_a_draft_is_spelt_behind_what_was_said():
+    spelt = Suggestion(2, [3, 4], -1.0).spelt([1, 2, 9, 9], lambda ids: "".join(f"<{one}>" for one in ids))
+    assert spelt == Suggestion(2, [3, 4], -1.0, "<3><4>")
 
 
 def test_a_negative_count_is_refused():

@@ -8,16 +8,18 @@ import torch
 
 from decant.constraints.unconstrained import Unconstrained
 from decant.decoders.autoregressive import Autoregressive
+from decant.decoders.generate import generate, right_pad
 from decant.decoders.ngrams import NGrams, blended
 from decant.decoders.stopping import Stopping
 from decant.decoders.superposed import WEIGHTS, Superposed
 from decant.errors import BadInput
 from decant.models.superposed import Superposed as Mixer
+from decant.noise import Noise
 from decant.numerics import append
 from decant.samplers.greedy import greedy
 from decant.testing.laws import check_continuous
-from decant.types import PAD
-from tests.decoders.checks import PROMPTS, alone_or_together, like_fresh, run, texts
+from decant.types import PAD, Step
+from tests.decoders.checks import PROMPTS, SEEDS, alone_or_together, like_fresh, run, texts
 
 TABLE_VV = 2 * torch.randn(12, 12, generator=torch.Generator().manual_seed(0))
 PLAIN = {"drafts": 1, "alpha": 0.0}
@@ -79,17 +81,27 @@ def by_hand(text: list[int], drafts: int, length: int, alpha: float, ends=frozen
     return alive[0][1], sorted(over + alive, key=lambda pair: -pair[0])
 
 
+@torch.inference_mode()
+def told(decoder: Superposed, prompts: list[list[int]], steps: int = 1) -> Step:
+    """The last of some steps."""
+    state = decoder.start(right_pad(prompts), Noise.of(SEEDS[: len(prompts)]))
+    for _ in range(steps):
+        state, step = decoder.step(state)
+    return step
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.54, 0.9])
 @pytest.mark.parametrize("drafts", [1, 2, 4])
 def test_it_is_the_card_draft_by_draft(drafts: int, alpha: float) -> None:
     prompts = [[0, 1, 2, 0, 1, 3, 0, 1], [3, 1], [2, 5, 2, 5, 6, 2, 5, 2]]
-    state, held, _ = run(Superposed(Toy(), drafts, 6, alpha), prompts, 1)
+    _, held, _ = run(Superposed(Toy(), drafts, 6, alpha), prompts, 1)
+    step = told(Superposed(Toy(), drafts, 6, alpha), prompts)
     for request, prompt in enumerate(prompts):
         best, ranked = by_hand(prompt, drafts, 6, alpha)
         assert held[request] == prompt + best
         # Six tokens: drafts that only swap two tokens of one law would be tied.
-        assert state.drafts_BKL[request].tolist() == [draft for _, draft in ranked]
-        torch.testing.assert_close(state.scores_BK[request], torch.tensor([score for score, _ in ranked]))
+        assert step.drafts_BKL[request].tolist() == [draft for _, draft in ranked]
+        torch.testing.assert_close(step.worth_BK[request], torch.tensor([score for score, _ in ranked]))
         assert len({tuple(draft) for _, draft in ranked}) == drafts
 
 
@@ -117,9 +129,9 @@ def test_weights_sum_to_one_and_alike_drafts_count_twice() -> None:
 def test_without_n_grams_all_drafts_share_their_scores() -> None:
     """Each then prefers the same tokens in the same order: the best draft's ranks say it all."""
     _, held, _ = run(Superposed(Toy(), 3, 8, alpha=0.0), [[3, 1]], 1)
-    state, _, _ = run(Superposed(Toy(), 3, 8, alpha=0.54), [[3, 1]], 1)
-    assert state.drafts_BKL[0, 0].tolist() == held[0][2:], "no n-gram of this prompt applies"
-    assert state.scores_BK[0, 0] < -200 * 7, "and every token pays for it"
+    step = told(Superposed(Toy(), 3, 8, alpha=0.54), [[3, 1]])
+    assert step.drafts_BKL[0, 0].tolist() == held[0][2:], "no n-gram of this prompt applies"
+    assert step.worth_BK[0, 0] < -200 * 7, "and every token pays for it"
 
 
 def test_n_grams_of_a_corpus_change_the_text() -> None:
@@ -164,9 +176,9 @@ def test_mixed_rows_leave_nothing_behind(pair) -> None:
 
 
 def test_there_are_several_drafts_of_a_real_model(pair) -> None:
-    state, _, _ = run(Superposed(Mixer(pair[0]), 4, 6, temperature=1.0), PROMPTS, 2)
-    assert state.drafts_BKL.shape == (3, 4, 6)
-    for drafts in state.drafts_BKL.tolist():
+    step = told(Superposed(Mixer(pair[0]), 4, 6, temperature=1.0), PROMPTS, 2)
+    assert step.drafts_BKL.shape == (3, 4, 6)
+    for drafts in step.drafts_BKL.tolist():
         assert len({tuple(draft) for draft in drafts}) == 4
 
 
@@ -184,6 +196,18 @@ def test_there_are_several_drafts_of_a_real_model(pair) -> None:
 def test_impossible_knobs_are_refused(knobs, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         Superposed(Toy(), **knobs)
+
+
+def test_every_stretch_leaves_its_drafts(pair) -> None:
+    decoder = Superposed(Mixer(pair[0]), 3, 5, temperature=1.0)
+    turn = generate(decoder, right_pad(PROMPTS), Noise.of(SEEDS), [Stopping(12), Stopping(3), Stopping(12)])
+    for output, stretches in zip(turn.outputs, (3, 1, 3), strict=True):
+        assert [one.position for one in output.suggestions] == [at for at in range(0, 5 * stretches, 5) for _ in "abc"]
+        for first in range(0, 3 * stretches, 3):
+            best, *others = output.suggestions[first : first + 3]
+            assert output.tokens[best.position :][:5] == best.tokens[: len(output.tokens) - best.position]
+            assert best.score >= others[0].score >= others[1].score
+            assert len({(*one.tokens,) for one in (best, *others)}) == 3
 
 
 def test_requests_come_and_go(pair) -> None:

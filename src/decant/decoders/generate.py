@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from decant.decoders.saying import Logprob, rows_of
+from decant.decoders.saying import Logprob, Suggestion, rows_of
 from decant.decoders.stopping import Reason, Stopping
 from decant.errors import ShapeError
 from decant.noise import Noise
@@ -24,6 +24,7 @@ class Output:
     drafted: whether each was guessed by a drafter.
     reason:  why it ended; None while it runs.
     logprobs: what was thought of each, where the decoder was asked; else empty.
+    suggestions: of a decoder that writes several drafts at a time, all of them, as they came.
     ahead:   by position, what is final behind a place that is still open.
     """
 
@@ -31,6 +32,7 @@ class Output:
     drafted: list[bool]
     reason: Reason | None = None
     logprobs: list[Logprob] = field(default_factory=list)
+    suggestions: list[Suggestion] = field(default_factory=list)
     ahead: dict[int, tuple[int, bool]] = field(default_factory=dict)
 
     def extend(
@@ -39,6 +41,7 @@ class Output:
         positions: list[int],
         drafted: list[bool],
         logprobs: list[Logprob],
+        suggestions: list[Suggestion],
         stopping: Stopping,
     ) -> None:
         """What a step gave, PAD left out: appended as far as nothing is open in front of it. Raises ShapeError for a
@@ -54,6 +57,7 @@ class Output:
             self.drafted.append(found[1])
         self.tokens, self.reason = stopping.cut(self.tokens, seen)
         self.drafted = self.drafted[: len(self.tokens)]
+        self.suggestions += suggestions
         self.logprobs = (self.logprobs + logprobs)[: len(self.tokens)]
 
 

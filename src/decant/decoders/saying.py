@@ -1,9 +1,10 @@
-"""Log-probabilities of what was said: of each chosen token, and of the likeliest in its place.
+"""What was thought beside what was said: log-probabilities of each chosen token and of the likeliest in its place, and
+drafts that might have been said instead.
 
-Source: the `logprobs` of the OpenAI API, https://platform.openai.com/docs/api-reference/completions.
+Source of the first: the `logprobs` of the OpenAI API, https://platform.openai.com/docs/api-reference/completions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -46,6 +47,25 @@ class Logprob:
     top: tuple[tuple[int, float], ...] = ()
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """One of several drafts of a text from one output position on.
+
+    score: the higher the better; of what scale, the decoder knows. text: where somebody has spelt it.
+    """
+
+    position: int
+    tokens: list[int]
+    score: float
+    text: str = ""
+
+    def spelt(self, said: list[int], decode: Callable[[list[int]], str]) -> "Suggestion":
+        """With its text, behind what was said."""
+        front = said[: self.position]
+        return replace(self, text=decode(front + self.tokens)[len(decode(front)) :])
+
+
 def wanted(top: int | None, processed: bool) -> Logprobs | None:
     """From two settings. Raises BadInput where it is said which, but not that there shall be any."""
     if top is None and processed:
@@ -80,21 +100,34 @@ def likeliest_ids(logp_XV: Tensor, count: int) -> Tensor:
     return ((order_XV << 32) - ids_V).topk(count, dim=-1).indices
 
 
-def rows_of(step: Step) -> Iterator[tuple[list[int], list[int], list[bool], list[Logprob]]]:
-    """Of each request the tokens of a step, PAD behind, their positions, which were guessed, and what was thought of
-    them, if asked."""
+def rows_of(step: Step) -> Iterator[tuple[list[int], list[int], list[bool], list[Logprob], list[Suggestion]]]:
+    """Of each request the tokens of a step, PAD behind, their positions, which were guessed, what was thought of them,
+    if asked, and what might have been said instead, if the decoder knows."""
     tokens = step.tokens_BC.tolist()  # sync: may a text end?
-    rows = zip(tokens, step.positions_BC.tolist(), step.drafted_BC.tolist(), strict=True)
+    rows = zip(tokens, step.positions_BC.tolist(), step.drafted_BC.tolist(), _suggestions(step), strict=True)
     if step.logp_BC is None or step.top_BCK is None or step.top_logp_BCK is None:
-        yield from ((*row, []) for row in rows)
+        yield from ((*row, [], others) for *row, others in rows)
         return
     values = step.logp_BC.tolist(), step.top_BCK.tolist(), step.top_logp_BCK.tolist()
-    for row, logps, tops, top_logps in zip(rows, *values, strict=True):
+    for (*row, others), logps, tops, top_logps in zip(rows, *values, strict=True):
         places = zip(row[0], logps, tops, top_logps, strict=True)
-        yield (
-            *row,
-            [Logprob(logp, _allowed(top, top_logp)) for one, logp, top, top_logp in places if one != PAD],
-        )
+        thought = [Logprob(logp, _allowed(top, top_logp)) for one, logp, top, top_logp in places if one != PAD]
+        yield (*row, thought, others)
+
+
+def _suggestions(step: Step) -> list[list[Suggestion]]:
+    """Of each request; none where it said nothing."""
+    if step.drafts_BKL is None or step.worth_BK is None:
+        return [[] for _ in step.tokens_BC]
+    rows = zip(step.positions_BC.tolist(), step.drafts_BKL.tolist(), step.worth_BK.tolist(), strict=True)
+    return [
+        [
+            Suggestion(min(at for at in positions if at != PAD), [token for token in draft if token != PAD], score)
+            for draft, score in zip(drafts, scores, strict=True)
+            if score > -torch.inf and any(at != PAD for at in positions)
+        ]
+        for positions, drafts, scores in rows
+    ]
 
 
 def _allowed(ids: list[int], logps: list[float]) -> tuple[tuple[int, float], ...]:

@@ -9,7 +9,7 @@ Source: Shen et al. 2024, arXiv:2405.18400.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Generic, Protocol, TypeVar, final
 
 import torch
@@ -58,16 +58,10 @@ class Mixer(Protocol[C]):
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class SuperposedState(Generic[C]):
-    """What is remembered between steps.
-
-    drafts_BKL: the drafts of the last step, the best first, PAD behind their ends.
-    scores_BK:  of each: nats of the blend, no likelihood; -inf where there are fewer.
-    """
+    """What is remembered between steps."""
 
     context: C
     noise: Noise
-    drafts_BKL: Tensor
-    scores_BK: Tensor
 
 
 @final
@@ -123,16 +117,15 @@ class Superposed(Generic[C]):
 
     def start(self, prompt_BT: Tensor, noise: Noise) -> SuperposedState[C]:
         """Read the prompt."""
-        drafts_BKL = prompt_BT.new_full((len(prompt_BT), self.drafts, self.length), PAD)
-        scores_BK = torch.full(drafts_BKL.shape[:2], -math.inf, device=prompt_BT.device)
-        return SuperposedState(self.mixer.start(prompt_BT), noise, drafts_BKL, scores_BK)
+        return SuperposedState(self.mixer.start(prompt_BT), noise)
 
     def step(self, state: SuperposedState[C]) -> tuple[SuperposedState[C], Step]:
-        """Up to `length` tokens of every request: fewer where the best draft ends."""
+        """Up to `length` tokens of every request: fewer where the best draft ends. All drafts are told, whose worth is
+        in nats of the blend, no likelihood."""
         texts = [[token for token in row if token != PAD] for row in self.mixer.tokens(state.context).tolist()]
         tables = [(self.grams, NGrams.of([text])) for text in texts]
         context, logits_BV = state.context, self.mixer.root(state.context)
-        search = self._fresh(state)
+        search = self._fresh(logits_BV)
         for at in range(self.length):
             if at:
                 last_BK = search.alive_BKL[:, :, at - 1].clamp_min(0)  # an absent draft weighs nothing
@@ -156,10 +149,9 @@ class Superposed(Generic[C]):
         after = SuperposedState(
             context=self.mixer.commit(context, tokens_BC),
             noise=state.noise.advance((tokens_BC != PAD).sum(-1)),
-            drafts_BKL=drafts_BKL,
-            scores_BK=scores_BK,
         )
-        return after, Step(tokens_BC, positions_BC, torch.zeros_like(tokens_BC, dtype=torch.bool))
+        step = Step(tokens_BC, positions_BC, torch.zeros_like(tokens_BC, dtype=torch.bool))
+        return after, replace(step, drafts_BKL=drafts_BKL, worth_BK=scores_BK)
 
     def prepare(self, prompt_1T: Tensor) -> bool:
         """Read one more chunk; whether `start` has at most a chunk left."""
@@ -169,9 +161,11 @@ class Superposed(Generic[C]):
         """The model's."""
         return self.mixer.cache_bytes(tokens)
 
-    def _fresh(self, state: SuperposedState[C]) -> _Search:
+    def _fresh(self, logits_BV: Tensor) -> _Search:
         """One empty draft: the others are too unlikely to have children."""
-        nobody_BKL, none_BK = torch.full_like(state.drafts_BKL, PAD), torch.full_like(state.scores_BK, -math.inf)
+        shape, device = (len(logits_BV), self.drafts, self.length), logits_BV.device
+        nobody_BKL = torch.full(shape, PAD, dtype=torch.int64, device=device)
+        none_BK = torch.full(shape[:2], -math.inf, device=device)
         first_BK = none_BK.index_fill(1, torch.zeros(1, dtype=torch.int64, device=none_BK.device), 0.0)
         never_B = torch.zeros(len(nobody_BKL), dtype=torch.bool, device=none_BK.device)
         return _Search(nobody_BKL, first_BK, nobody_BKL, none_BK, nobody_BKL[:, 0], never_B)

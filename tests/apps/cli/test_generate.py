@@ -41,6 +41,23 @@ def test_chat_answers_a_message(decant, target, draft):
     assert decant(PROMPT, "--chat").stdout == generate(target, messages, draft=draft, max_tokens=12).text
 
 
+def test_a_method_that_writes_several_drafts_shows_them(decant, tmp_path):
+    done = decant(PROMPT, "--method", "superposed:drafts=2:temperature=1", "--json", str(tmp_path / "said.json"))
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "said.json").read_text())
+    best, other = report["drafts"]
+    assert (best["position"], other["position"]) == (0, 0)
+    assert best["tokens"][:12] == report["tokens"]
+    assert best["text"].startswith(done.stdout)
+    assert best["score"] >= other["score"]
+    assert best["tokens"] != other["tokens"]
+    lines = done.stderr.splitlines()
+    assert "12.00 a step; superposed" in lines[0], "a target call a token is no saving"
+    first = lines.index("drafts from token 1 on, and their scores:") + 1
+    assert [line.split()[0] for line in lines[first:]] == [f"{one['score']:.3f}" for one in (best, other)]
+    assert "drafts" not in json.loads(decant(PROMPT, "--json", "-").stdout)
+
+
 def test_methods_give_the_same_text(decant):
     drawn = ("--exact", "on", "--temperature", "1", "--top-p", "0.9", "--seed", "5")
     texts = {

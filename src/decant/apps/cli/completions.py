@@ -5,13 +5,17 @@ import math
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
 
 from decant.apps.cli.output import write
 from decant.apps.cli.progress import progress
 
 if TYPE_CHECKING:
     from decant.apps.session import Completion, Run, Session
+
+
+SHOWN: Final = 60  # characters of a draft in the list of drafts
 
 
 def tell_lines(run: "Run", count: int, silent: bool, quiet: bool) -> None:
@@ -31,7 +35,7 @@ def tell_lines(run: "Run", count: int, silent: bool, quiet: bool) -> None:
 
 
 def summary(session: "Session", said: list["Completion"], seconds: float, seed: int) -> str:
-    """Speed, acceptance and promise in a line, and what there is to note."""
+    """Speed, acceptance and promise in a line, and what there is to note: of one prompt its drafts, if there are any."""
     tokens, calls = sum(one.said for one in said), sum(one.steps for one in said)
     prompts = f"{len(said)} prompts, " if len(said) > 1 else ""
     canvas = session.target.masked is not None
@@ -39,7 +43,11 @@ def summary(session: "Session", said: list["Completion"], seconds: float, seed: 
     speed = f"{prompts}{tokens} tokens in {seconds:.2f} s{passes}, {tokens / seconds:.1f} tokens/s"
     warning = session.target.facts()["note"]
     notes = [session.target.exact_note, *([warning] if warning else [])]
-    acceptance = f"{tokens / calls:.2f} a {'pass' if canvas else 'target call'}"
+    # Of a lossy method a step may be fewer target calls than one, or more.
+    unit = "pass" if canvas else "target call" if session.method.exact else "step"
+    acceptance = f"{tokens / calls:.2f} a {unit}"
+    if len(said) == 1:
+        notes += _drafts(said[0])
     return "\n".join([f"{speed}, {acceptance}; {session.method.name}: {_promise(session, seed)}", *notes])
 
 
@@ -68,7 +76,20 @@ def details(said: "Completion", prompt_tokens: int) -> dict[str, Any]:
         "acceptance_length": said.acceptance_length,
         **({} if said.filled is None else {"filled": said.filled}),
         **_thought(said),
+        **({"drafts": [asdict(one) for one in said.suggestions]} if said.suggestions else {}),
     }
+
+
+def _drafts(said: "Completion") -> list[str]:
+    """The drafts of a method that writes several at a time, a line each; else nothing."""
+    lines, position = list[str](), None
+    for one in said.suggestions:
+        if one.position != position:
+            position = one.position
+            lines.append(f"drafts from token {position + 1} on, and their scores:")
+        text = " ".join(one.text.split())
+        lines.append(f"{one.score:9.3f}  {text if len(text) <= SHOWN else text[: SHOWN - 3] + '...'}")
+    return lines
 
 
 def _line(prompt: int, said: "Completion") -> str:
