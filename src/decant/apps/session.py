@@ -18,7 +18,7 @@ from decant.constraints.grammar import Description
 from decant.decoders.continuous import Continuous, Request
 from decant.decoders.generate import Output
 from decant.decoders.method import Method
-from decant.decoders.saying import Logprob, Logprobs
+from decant.decoders.saying import Logprob, Logprobs, Suggestion
 from decant.decoders.stopping import Reason, Stopping
 from decant.decoders.text import TextStream
 from decant.errors import BadInput
@@ -44,6 +44,7 @@ class Completion:
     reason:  "stop" at an end token or a stop string, "length" at the number of tokens; None while it runs.
     steps:   target calls that it took part in.
     logprobs: what was thought of each token; None where it was not asked for.
+    suggestions: of a method that writes several drafts at a time, all of them with their scores.
     filled:  of a template, whose output begins at its first gap: how many tokens the model put into gaps, of end tokens
         the first of each gap alone; None: of no template.
     """
@@ -55,6 +56,7 @@ class Completion:
     steps: int
     logprobs: list[Logprob] | None = None
     filled: int | None = None
+    suggestions: Sequence[Suggestion] = ()
 
     @property
     def said(self) -> int:
@@ -249,6 +251,7 @@ class Run:
         return Completion(
             self._texts[at].text, output.tokens, output.drafted, output.reason, self._steps[at], told,
             self._laid[at].filled(output.tokens, self._session.target.ends),
+            [one.spelt(output.tokens, self._laid[at].decode) for one in output.suggestions],
         )  # fmt: skip
 
     def unfolding(self, at: int) -> tuple[Laid, Output]:

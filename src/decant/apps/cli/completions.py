@@ -35,7 +35,7 @@ def tell_lines(run: "Run", count: int, silent: bool, quiet: bool) -> None:
 
 
 def summary(session: "Session", said: list["Completion"], seconds: float, seed: int) -> str:
-    """Speed, acceptance and promise in a line, and what there is to note: of one prompt its drafts, if there are any."""
+    """Speed, acceptance and promise in a line, and what there is to note: of one prompt its drafts, too."""
     tokens, calls = sum(one.said for one in said), sum(one.steps for one in said)
     prompts = f"{len(said)} prompts, " if len(said) > 1 else ""
     canvas = session.target.masked is not None
