@@ -52,7 +52,8 @@ class Serving(ThreadingHTTPServer):
             entries: list[Any] = [None]
             for at, token in enumerate(ids[1:]):
                 best = {*logp[at].topk(asked["prompt_logprobs"]).indices.tolist(), token}
-                entries.append({str(one): {"logprob": float(logp[at, one]), "rank": 1} for one in best})
+                said = {one: {"logprob": float(logp[at, one]), "decoded_token": self.strings(one)} for one in best}
+                entries.append({str(one): law for one, law in said.items()})
             return {"choices": [{"text": "x", "prompt_logprobs": entries}]}
         tops: list[Any] = [None]
         for at, _ in enumerate([*ids[1:], 0]):  # one more is generated

@@ -190,8 +190,28 @@ def test_strange_answers_are_refused(serving, change, message) -> None:
         remote(serving, at_once=1).signal(BATCH, AT)
 
 
+@pytest.mark.parametrize(
+    "shown",
+    [
+        str.strip,
+        lambda name: name.replace(" ", "Ġ"),
+        lambda name: name.replace(" ", "\u2581"),
+        lambda name: "\ufffd",  # a part of a character
+        lambda name: "",
+        lambda name: None,
+        lambda name: {" w1": "mine", " w2": "yours"}.get(name, name),  # two tokens that were given other names
+    ],
+)
+def test_one_tokenizer_may_be_shown_in_other_ways(serving, shown) -> None:
+    expected = laid(remote(serving).signal(BATCH, AT))
+    serving.strings = lambda token: shown(NAMES[token])
+    assert torch.equal(laid(remote(serving).signal(BATCH, AT)), expected)
+
+
 def test_another_tokenizer_is_found_out(serving) -> None:
     serving.strings = lambda token: NAMES[(token + 1) % VOCAB]
+    with pytest.raises(BadInput, match=r"another tokenizer \(for text 0: id \d+ is ' w\d+' and not .*alm_transfer"):
+        remote(serving, at_once=1).signal(BATCH, AT)
     with pytest.raises(BadInput, match=r"read other tokens than were sent \(position \d+ of text 0"):
         remote(serving, form="echo", at_once=1).signal(BATCH, AT)
     with pytest.raises(BadInput, match=r"answers with strings.*--return-tokens-as-token-ids"):

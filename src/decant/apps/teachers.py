@@ -183,6 +183,6 @@ def _remote(asked: Asked, named: Named, trainee: Trainee, dry: bool) -> Remote:
         top=knobs.top,
         form=knobs.form,
         folder=None if dry else folder,
-        spelt=vocabulary(tokenizer) if knobs.form == "echo" else None,
+        spelt=vocabulary(tokenizer),
         at_once=knobs.at_once,
     )

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from decant.apps.cli import app
@@ -80,6 +80,7 @@ def test_a_cache_and_a_live_teacher_teach_alike(decant, tmp_path) -> None:
 def serving(folder):
     server = Serving()
     server.network = AutoModelForCausalLM.from_pretrained(folder).eval().requires_grad_(False)
+    server.strings = AutoTokenizer.from_pretrained(folder).decode
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
@@ -109,6 +110,12 @@ def test_a_server_teaches_and_is_asked_once(decant, tmp_path, serving, monkeypat
     done = decant("distillspec", teacher=teacher, out=tmp_path / "own")
     assert done.exit_code == 0, done.output
     assert list((tmp_path / "own" / "training" / "server").iterdir()), "its answers are kept beside the run"
+
+
+def test_a_server_with_another_tokenizer_is_refused(decant, serving, stranger_folder) -> None:
+    serving.strings = AutoTokenizer.from_pretrained(stranger_folder).decode
+    teacher = f"http://127.0.0.1:{serving.server_address[1]}/v1:model=toy"
+    assert "has another tokenizer (for text" in said(decant("hinton:temperature=1", teacher=teacher))
 
 
 def test_adapters_alone_are_taught_and_merged(decant, tmp_path, draft_folder) -> None:

@@ -1,8 +1,10 @@
 """Remote: a teacher behind an OpenAI-compatible server, asked what it thinks of given tokens.
 
 Two dialects of /completions: `prompt_logprobs` (vLLM, which answers with ids) and `echo` with `logprobs` (strings, or
-"token_id:7", mapped to the student's ids). Ids are sent, not text, and each answer is held against them, so a server
-with another tokenizer is found out. All that is not among its best ids is one outcome more.
+"token_id:7", mapped to the student's ids). Ids are sent, not text, and each answer is held against them: strings, or
+what vLLM says beside its ids (`decoded_token`), against what the student's tokenizer writes, so that a server with
+another is found out. Ids by themselves say nothing of who spelt them. All that is not among the best ids is one outcome
+more.
 Source: von Werra et al. 2020, github.com/huggingface/trl (a teacher behind a server, best ids and the others).
 """
 
@@ -32,6 +34,7 @@ from decant.vocab.vocabulary import Vocabulary
 
 TOKEN_ID: Final = "token_id:"
 TOO_MUCH: Final = 1.02  # a law's mass, rounding forgiven
+STRANGE: Final = 3  # ids of one answer that write something else: fewer may be a renamed token's
 
 
 @final
@@ -52,7 +55,7 @@ class Remote:
     top:    best ids of a position; vLLM gives 20 unless it was started with --max-logprobs.
     form:   which dialect the server speaks.
     folder: keeps every answer, found by model, form, top, ids and positions; None: nothing is kept.
-    spelt:  what the student's ids write, for servers that answer with strings.
+    spelt:  what the student's ids write; without it no string is understood, and vLLM's are not held against it.
     at_once: questions under way at the same time.
     Raises BadInput for a server that gives no answer, a position without one, and another tokenizer.
     """
@@ -145,7 +148,27 @@ class Remote:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise self._strange(asked, "prompt_logprobs of ids", error) from error
         self._aligned([own in law if law else None for own, law in zip(asked.ids[1:], laws, strict=False)], asked)
+        self._alike(entries, asked)
         return laws
+
+    def _alike(self, entries: Sequence[Mapping[str, Any] | None], asked: Asked) -> None:
+        """Holds what the server's ids write, where it says so, against what the student's do."""
+        pieces = [] if self.spelt is None else self.spelt.pieces
+        other: dict[int, tuple[str, str]] = {}
+        for token, one in (pair for entry in entries for pair in (entry or {}).items()):
+            said = str((one.get("decoded_token") if isinstance(one, Mapping) else None) or "")
+            own = (pieces[int(token)] if int(token) < len(pieces) else None) or b""
+            theirs, mine = _letters(said), _letters(own.decode(errors="ignore"))
+            if theirs and mine and theirs != mine and not said.startswith(TOKEN_ID):
+                other[int(token)] = said, own.decode(errors="replace")
+        if len(other) >= STRANGE:
+            shown = ", ".join(
+                f"{token} is {said!r} and not {own!r}" for token, (said, own) in [*other.items()][:STRANGE]
+            )
+            raise BadInput(
+                f"the teacher at {self.server.url} has another tokenizer (for {asked.name}: id {shown}); take a "
+                f"teacher with the student's tokenizer, or one in memory and the recipe alm_transfer"
+            )
 
     def _spelt(self, answer: dict[str, Any], asked: Asked) -> list[dict[int, float]]:
         """OpenAI's: tokens as strings, dictionaries of strings. One that several ids write belongs to the others."""
@@ -197,6 +220,11 @@ class Remote:
 
 def _name(number: int, row: int) -> str:
     return f"text {number}" if number >= 0 else f"row {row} of the batch (written just now)"
+
+
+def _letters(text: str) -> str:
+    """What is the same however a server shows a token: spaces may be cut off or have a sign, bytes another."""
+    return "".join(letter for letter in text if letter.isascii() and letter.isalnum())
 
 
 def _recalled(path: Path) -> dict[str, np.ndarray] | None:
