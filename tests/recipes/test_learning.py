@@ -1,20 +1,25 @@
 """What recipes come to: the composed run is the plain loop's, and students come closer to their teacher."""
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from decant.distill.measure import Apart, measured
+from decant.distill.progress import METRICS
 from decant.distill.texts import padded
 from decant.distill.trainer import Share
 from decant.models import build
 from decant.recipes import plain_kd
 from decant.recipes.adaspec import AdaSPEC
+from decant.recipes.ddk import DDK
 from decant.recipes.distillm import DistiLLM
 from decant.recipes.distillspec import DistillSpec
 from decant.recipes.gkd import GKD
@@ -60,6 +65,10 @@ def shifted(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch[0], batch[1].roll(-1, 1)
 
 
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+
+
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -74,6 +83,35 @@ def test_a_student_comes_closer_on_texts_that_it_was_not_taught_on(recipe, pair:
     before, after = taught(recipe, pair, tmp_path)
     assert after.kl < 0.75 * before.kl
     assert after.acceptance > before.acceptance
+
+
+def test_the_student_answers_once_it_grows_worse_on_texts_that_it_is_not_taught(pair: Pair, tmp_path: Path) -> None:
+    """It learns 14 texts by heart; its own nats never rise to what they were at the first look."""
+    kit = pair.kit(tmp_path, steps=2 * STEPS, peak=1e-2, save_every=2 * STEPS)
+    trained(DistiLLM(ce=3.0, every=20), replace(kit, texts=kit.texts[:16]))
+    rows = rows_of(tmp_path)
+    phis, kept = ([row[f"rollouts.{name}"] for row in rows] for name in ("phi", "buffer"))
+    assert phis[39] == kept[39] == 0
+    assert phis[-1] > 0
+    assert kept[-1] > 0
+    given = [row["nats"] for at, row in enumerate(rows) if not at or kept[at] == kept[at - 1]]
+    assert max(given[20:]) < mean(given[:20])
+
+
+def test_a_student_learns_from_its_own_answers_alone_new_and_old(pair: Pair, tmp_path: Path) -> None:
+    before, after = taught(DistiLLM(ce=0.0, phi=1.0, capacity=8), pair, tmp_path)
+    assert after.kl < 0.75 * before.kl
+    assert after.acceptance > before.acceptance
+    assert rows_of(tmp_path)[-1]["rollouts.buffer"] == 8
+
+
+def test_metrics_tell_what_parts_remember(pair: Pair, tmp_path: Path) -> None:
+    trained(TAID(), pair.kit(tmp_path / "taid"))
+    shares = [row["curriculum.t"] for row in rows_of(tmp_path / "taid")]
+    assert shares == pytest.approx([0.4, 0.7, 0.85, 1.0])
+    trained(DDK(looked=2), pair.kit(tmp_path / "ddk"))
+    for row in rows_of(tmp_path / "ddk"):
+        assert row["rollouts.mixture.0"] + row["rollouts.mixture.1"] == pytest.approx(1)
 
 
 def test_who_never_hears_the_teacher_comes_no_closer(pair: Pair, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def quick(kind: type, contrast: Path) -> Any:
     knobs = {
         AlignDistil: {"contrast": str(contrast)},
         DDK: {"looked": 2, "every": 2},
-        DistiLLM: {"every": 1, "capacity": 8},
+        DistiLLM: {"every": 1, "capacity": 4, "phi": 1.0},
         FastDraft: {"temperatures": "0+1"},
         MiniLM: {"heads": 2},
     }

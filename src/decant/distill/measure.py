@@ -1,15 +1,16 @@
 """How far a student is from its teacher, token by token, on texts that it was not taught on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from decant.distill.seams import Coarse, Dense, Law
+from decant.distill.seams import Coarse, Dense, Law, by_chunks
 from decant.distill.seams import Teacher as Source
-from decant.distill.texts import Positions, TextBatch
+from decant.distill.texts import Positions, Text, TextBatch, padded
+from decant.models.current import at_rest
 from decant.models.student import read
 from decant.models.teacher import Teacher
 from decant.numerics import floored
@@ -70,6 +71,25 @@ def measured(student: Any, teacher: Teacher | Source, batches: Iterable[TextBatc
     student.train(training)
     kl, agreement, acceptance, nats = (round(float(one) / tokens, 5) for one in sums)
     return Apart(tokens, kl, agreement, acceptance, nats, outcomes)
+
+
+def own_nats(network: Any, texts: Sequence[Text], rows: int, length: int) -> float:
+    """-log q of the texts' own tokens, a mean by weight; rows: read at once."""
+    nats, weight = 0.0, 0.0
+    with at_rest(network):
+        for first in range(0, len(texts), rows):
+            batch = padded(texts[first : first + rows], length)
+            at = Positions.of(batch)
+            states = read(network, batch.ids_BT.to(network.device), at.row_N, at.at_N)
+            label_N1 = at.label_N[:, None].to(network.device)
+
+            def nats_of(part: slice, states: Any = states, label_N1: Any = label_N1) -> Tensor:
+                return -states.logp(part).gather(-1, label_N1[part])[:, 0]
+
+            nats_N = by_chunks(len(at), states.vocab, nats_of).cpu()  # sync: who asks decides on the host
+            nats += float((nats_N * at.weight_N).sum())
+            weight += float(at.weight_N.sum())
+    return nats / weight
 
 
 def _laws(teacher: Teacher | Source, batch: TextBatch, at: Positions, ids_BT: Tensor) -> Callable[[slice], Law]:

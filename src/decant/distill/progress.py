@@ -54,6 +54,22 @@ class Tally:
         }
 
 
+def remembered(state: Any, name: str = "") -> Row:
+    """What parts remember that is a number, by its path (`rollouts.phi`); of lists of anything else, how many there
+    are."""
+    if isinstance(state, dict):
+        inner = [remembered(part, f"{name}.{key}" if name else str(key)) for key, part in state.items()]
+        return {path: number for row in inner for path, number in row.items()}
+    if isinstance(state, list):
+        several = bool(state) and all(map(_number, state))
+        return remembered(dict(enumerate(state)), name) if several else {name: len(state)}
+    return {name: round(state, 6)} if _number(state) else {}
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def forget(folder: Path, step: int) -> None:
     """Drop metrics behind a step, and a line that a kill cut short."""
     metrics = folder / METRICS

@@ -23,7 +23,7 @@ from decant.distill.checkpoint import CHECKPOINT as CHECKPOINT
 from decant.distill.optimisers import optimisers
 from decant.distill.parallel import Lesson, Team, join, spread, unsummed, whole
 from decant.distill.progress import METRICS as METRICS
-from decant.distill.progress import Tally, forget, reporting
+from decant.distill.progress import Tally, forget, remembered, reporting
 from decant.distill.settings import Settings
 from decant.errors import BadInput
 
@@ -156,7 +156,7 @@ def run(
         for step in range(first, settings.steps):
             state = work.step(state, step, tally)
             if (step + 1) % settings.report_every == 0:
-                report(tally.row(step + 1, settings.peak * settings.share(step)))
+                report(remembered(state) | tally.row(step + 1, settings.peak * settings.share(step)))
                 tally = Tally()
             if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
                 found = course.snapshot(step + 1, state)

@@ -11,15 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
-import torch
-
-from decant.distill.seams import Rollouts, Speaker, by_chunks
-from decant.distill.texts import Positions, Text, TextBatch, padded
+from decant.distill.measure import own_nats
+from decant.distill.seams import Rollouts, Speaker
+from decant.distill.texts import Text, TextBatch
 from decant.distill.trainer import Share
 from decant.distill.writing import drawn
 from decant.errors import BadInput
-from decant.models.current import at_rest
-from decant.models.student import read
 
 
 class Lag(Protocol):
@@ -54,24 +51,7 @@ class Measured:
         return self._nats(self.master)
 
     def _nats(self, network: Any) -> list[float]:
-        found = []
-        with at_rest(network):
-            for texts in self.texts:
-                nats, weight = 0.0, 0.0
-                for first in range(0, len(texts), self.rows):
-                    batch = padded(texts[first : first + self.rows], self.length)
-                    at = Positions.of(batch)
-                    states = read(network, batch.ids_BT.to(network.device), at.row_N, at.at_N)
-                    label_N1 = at.label_N[:, None].to(network.device)
-
-                    def nats_of(rows: slice, states: Any = states, label_N1: Any = label_N1) -> torch.Tensor:
-                        return -states.logp(rows).gather(-1, label_N1[rows])[:, 0]
-
-                    nats_N = by_chunks(len(at), states.vocab, nats_of).cpu()  # sync: a mixture lives on the host
-                    nats += float((nats_N * at.weight_N).sum())
-                    weight += float(at.weight_N.sum())
-                found.append(nats / weight)
-        return found
+        return [own_nats(network, texts, self.rows, self.length) for texts in self.texts]
 
 
 @final

@@ -1,8 +1,8 @@
 """Adaptive off-policy: student samples come as often as the student seems to need them, and are used again from a
 buffer, more and more as training goes on.
 
-phi, the share of student samples, starts at 0 and grows by `grow` whenever the loss is worse by `slack` than when it
-last grew; what is compared moves only then. Of these steps a share that falls in a straight line writes new answers.
+phi, the share of student samples, starts at `first` and grows by `grow` whenever the loss is worse by `slack` than when
+it last grew; what is compared moves only then. Of these steps a share that falls in a straight line writes new answers.
 Source: Ko et al. 2024, arXiv:2402.03898 (DistiLLM).
 """
 
@@ -32,18 +32,19 @@ class Replay:
     given: Rollouts[Any]
     writing: Writing = field(default_factory=Writing)
     capacity: int = 1000
+    first: float = 0.0
     grow: float = 0.1
     slack: float = 0.1
     every: int = 100
     validation: Callable[[], float] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if min(self.capacity, self.every) < 1 or not 0 <= self.grow <= 1:
-            raise BadInput(f"capacity and every are 1 or more, grow lies in [0, 1]: {self}")
+        if min(self.capacity, self.every) < 1 or not (0 <= self.first <= 1 and 0 <= self.grow <= 1):
+            raise BadInput(f"capacity and every are 1 or more, first and grow lie in [0, 1]: {self}")
 
     def start(self) -> dict[str, Any]:
         """phi: the share of student samples. total: steps of the run, once known."""
-        state = {"phi": 0.0, "worst": None, "nats": 0.0, "seen": 0, "total": 0, "buffer": []}
+        state = {"phi": self.first, "worst": None, "nats": 0.0, "seen": 0, "total": 0, "buffer": []}
         return {**state, "given": self.given.start()}
 
     def batch(self, state: dict[str, Any], step: int, share: Share, student: Speaker) -> tuple[TextBatch, dict]:
