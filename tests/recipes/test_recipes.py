@@ -15,6 +15,8 @@ from decant import recipes
 from decant.distill.measure import Apart
 from decant.distill.seams import needs_of
 from decant.distill.teachers.live import Live
+from decant.distill.texts import Text
+from decant.distill.trainer import Share
 from decant.errors import BadInput, IncompatibleParts
 from decant.models.build import save_folder
 from decant.recipes.adaspec import AdaSPEC
@@ -61,6 +63,7 @@ def pair() -> Pair:
 def contrast(pair: Pair, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("contrast")
     save_folder(pair.student, folder)
+    pair.spellers[0].tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -162,6 +165,14 @@ def test_what_else_a_recipe_lacks(pair: Pair, tmp_path: Path) -> None:
         FastDraft(temperatures="0,1").compose(kit)
     with pytest.raises(BadInput, match="every share is 0"):
         SinKD(0, 0, 0).compose(kit)
+
+
+def test_aligndistil_gives_every_text_the_same_say(pair: Pair, contrast: Path, tmp_path: Path) -> None:
+    kit = pair.kit(tmp_path)
+    texts = [Text.answer([1] * 20, 12), Text.answer([2] * 30, 10)]
+    made = AlignDistil(contrast=str(contrast)).compose(replace(kit, texts=texts, rows=2, length=26))
+    batch, _ = made.rollouts.batch(None, 0, Share(), None)  # type: ignore[arg-type]
+    assert batch.weights_BT.sum(1).tolist() == pytest.approx([12.0, 12.0]), "8 tokens, and 16 that are not cut off"
 
 
 def test_an_objective_without_a_share_is_left_out(pair: Pair, tmp_path: Path) -> None:

@@ -142,6 +142,11 @@ def test_what_the_user_can_mend_is_a_sentence(decant, tmp_path, stranger_folder,
         (["eagle", "--lora", "4"], {"student": None}, "--lora is not for eagle: it teaches no whole student"),
         (["eagle", "--cache", "laws"], {"student": None, "teacher": None}, "--cache is not for eagle"),
         (["aligndistil"], {}, "contrast=DIR"),
+        (
+            ["aligndistil", "--set", f"contrast={stranger_folder}"],
+            {},
+            f"the tokenizers of contrast={stranger_folder} and of the student differ, and aligndistil compares token",
+        ),
         (["hinton"], {"teacher": f"{folder}*2+{folder}"}, "several are A+B, or A*0.7+B*0.3"),
         (["hinton"], {"teacher": f"{folder}:top=2"}, "has no knobs, but 'top' was set"),
         (
