@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from decant import disk
 from decant.distill import shards
 from decant.distill.caching import Author, Storing, fingerprint, plan, tokenizer_hash, write
 from decant.distill.shards import checks
@@ -91,7 +92,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(author, cache, tmp_path, instant
             (saved if instant == "in the middle of its bytes" else replaced)(*given)
 
         if instant == "before a shard is in its place":
-            shards.os.replace = die
+            disk.os.replace = die
         elif instant == "in the middle of its bytes":
             shards.save_file = die
         told = kill_at_the_second if instant == "between shards" else lambda done, total: None

@@ -16,6 +16,7 @@ from decant.distill.checkpoint import BAD_BATCH, Course
 from decant.distill.optimisers import optimisers
 from decant.distill.trainer import CHECKPOINT, METRICS, Settings, train
 from decant.errors import BadInput
+from tests.filling import full
 
 VOCAB = 7
 SETTINGS = Settings(steps=8, peak=0.05, warmup=3, save_every=4, report_every=2, quiet=True)
@@ -73,18 +74,29 @@ def test_a_kill_at_any_moment_changes_nothing(tmp_path, plant, stride):
 
 @pytest.mark.parametrize("name", [CHECKPOINT + ".part", METRICS])
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, name, monkeypatch):
-    full = tmp_path / "two"
+    folder = tmp_path / "two"
     with pytest.raises(KeyboardInterrupt):
-        trained(full, batches=interrupted)
-    before = (full / CHECKPOINT).read_bytes()
-    (full / name).unlink(missing_ok=True)
-    (full / name).symlink_to("/dev/full")  # every write to it says that no space is left
+        trained(folder, batches=interrupted)
+    before = (folder / CHECKPOINT).read_bytes()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("/dev/full")  # every write to it says that no space is left
     monkeypatch.setattr(trainer, "forget", lambda folder, step: None)
     with pytest.raises(BadInput, match=r"could not be written: No space left on device; the .* whole. Make room"):
-        trained(full)
-    assert (full / CHECKPOINT).read_bytes() == before
-    (full / name).unlink(missing_ok=True)
-    assert same(trained(full), trained(tmp_path / "one"))
+        trained(folder)
+    assert (folder / CHECKPOINT).read_bytes() == before
+    (folder / name).unlink(missing_ok=True)
+    assert same(trained(folder), trained(tmp_path / "one"))
+
+
+@pytest.mark.parametrize("after", [700, 9000, 20000])
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(tmp_path, after):
+    wide = {"weights": torch.zeros(10000)}
+    checkpoint.write({"step": 1}, tmp_path / CHECKPOINT)
+    for name in (CHECKPOINT, BAD_BATCH):
+        with pytest.raises(BadInput, match=rf"{tmp_path}/{name} could not be written: File .*Make room"), full(after):
+            checkpoint.write(wide, tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT], "nothing half written takes the room"
+    assert checkpoint.read(tmp_path) == {"step": 1}
 
 
 def test_a_kill_while_saving_leaves_the_old_checkpoint(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from decant.errors import BadInput
 from decant.house import tokenizer as words
 from decant.models.build import LlamaSpec, untrained
 from decant.models.trainee import Trainee
+from tests.filling import full
 
 LINES = ["Take 2, then add 3. The answer is 5.", "Naïve café, 日本語."]
 
@@ -78,3 +79,11 @@ def test_a_model_without_a_tokenizer_is_refused(folder: Path, tmp_path: Path) ->
         shutil.copy(folder / name, tmp_path)
     with pytest.raises(BadInput, match="no tokenizer files"):
         Trainee.open(str(tmp_path))
+
+
+@pytest.mark.parametrize("after", [100, 4000], ids=["configuration", "weights"])
+def test_a_full_disk_is_told(folder: Path, tmp_path: Path, after: int) -> None:
+    trainee = taught(folder)
+    told = rf"{tmp_path} could not be written: File too large; what was learnt is in the run's last checkpoint\. Make"
+    with pytest.raises(BadInput, match=told), full(after):
+        trainee.export(tmp_path)

@@ -14,6 +14,7 @@ from decant.apps.ranks import agreed
 from decant.apps.teachers import adapted
 from decant.apps.teaching import Asked, Outcome, Told, place, recipe_of
 from decant.apps.work import TIMED, Watched
+from decant.disk import write_text
 from decant.distill.diffusion.card import NAMES, card
 from decant.distill.diffusion.measure import Filled, measured
 from decant.distill.diffusion.recipe import FillingRecipe, Material
@@ -129,7 +130,7 @@ def teach(asked: Asked, told: Told) -> Outcome:
         work.export()
         write_recipe(asked.out, {**origin, **report})
         text = card(asked.student or "", {**origin, **report}, asked.out)
-        (asked.out / "README.md").write_text(text, encoding="utf-8")
+        write_text(asked.out / "README.md", text)
     return Outcome(report, _facts(report))
 
 

@@ -10,6 +10,7 @@ from decant.apps.crews import dismissed
 from decant.apps.ranks import agreed
 from decant.apps.teaching import Asked, Outcome, Told
 from decant.apps.work import TIMED, Work
+from decant.disk import write_text
 from decant.distill.measure import Apart
 from decant.distill.parallel import join
 from decant.distill.runs import earlier, write_recipe
@@ -55,7 +56,7 @@ def _taught(asked: Asked, told: Told) -> Outcome:
         work.export()
         write_recipe(asked.out, {**origin, **report})
         text = card(asked.recipe, work.mentor.name, asked.student or "", {**origin, **report})
-        (asked.out / "README.md").write_text(text, encoding="utf-8")
+        write_text(asked.out / "README.md", text)
     return Outcome(report, _facts(report))
 
 

@@ -13,6 +13,7 @@ import torch
 
 from decant.decoders.continuous import Continuous, Request
 from decant.decoders.stopping import Stopping
+from decant.disk import append, write_text
 from decant.errors import BadInput
 from decant.noise import sample_seed
 from decant.protocols import AnyDecoder
@@ -52,10 +53,9 @@ def write(
 ) -> list[Answer]:
     """Answer every prompt that `file` does not answer yet; all answers, in the order of the prompts.
 
-    Raises BadInput where the file answers other prompts.
+    Raises BadInput where the file answers other prompts, or cannot be written.
     """
     done = read(file, prompts)
-    file.parent.mkdir(parents=True, exist_ok=True)
     queue: Continuous = Continuous(decoder, batch=writing.batch, device=writing.device)
     asked: dict[int, int] = {}
     for at, prompt in enumerate(prompts):
@@ -63,15 +63,14 @@ def write(
             request = Request(prompt, sample_seed(writing.seed, at), writing.stopping)
             asked[id(request)] = at
             queue.add(request)
-    with file.open("a", encoding="utf-8") as lines:
-        while queue.running or queue.waiting:
-            for request in queue.step():
-                if request.output.reason is not None:
-                    at = asked[id(request)]
-                    done[at] = Answer(request.prompt + request.output.tokens, len(request.prompt))
-                    lines.write(json.dumps({"prompt": at, "start": done[at].start, "ids": done[at].ids}) + "\n")
-                    lines.flush()
-                    told(len(done), len(prompts))
+    while queue.running or queue.waiting:
+        for request in queue.step():
+            if request.output.reason is not None:
+                at = asked[id(request)]
+                done[at] = Answer(request.prompt + request.output.tokens, len(request.prompt))
+                row = {"prompt": at, "start": done[at].start, "ids": done[at].ids}
+                append(file, json.dumps(row), "the answers before this one are kept")
+                told(len(done), len(prompts))
     return [done[at] for at in range(len(prompts))]
 
 
@@ -89,5 +88,5 @@ def read(file: Path, prompts: Sequence[list[int]]) -> dict[int, Answer]:
             raise BadInput(f"{file} answers other prompts than these; give a new folder, or the prompts it began with")
         done[at] = answer
     if len(whole) < len(lines):
-        file.write_text("".join(whole), encoding="utf-8")
+        write_text(file, "".join(whole))
     return done

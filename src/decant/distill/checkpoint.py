@@ -4,7 +4,6 @@ A checkpoint holds trained weights, optimisers, the step and what the parts reme
 with another number of processes. Weights that are frozen are not in it.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from decant.disk import replacing
 from decant.distill.parallel import like, whole
 from decant.errors import BadInput
 
@@ -73,23 +73,10 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def write(found: Any, path: Path) -> None:
-    """Write beside, then replace: a kill at any moment leaves a whole file. Raises BadInput where it cannot be written;
-    what stood there before is whole."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            torch.save(found, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        _settle(path.parent)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        before = f"the {path.name} of before is whole" if path.exists() else "nothing was there before"
-        raise BadInput(
-            f"{path} could not be written: {error.strerror or error}; {before}. Make room, then start the same "
-            f"command again"
-        ) from error
+    """A kill at any moment leaves a whole file. Raises BadInput where it cannot be written; what stood there before is
+    whole."""
+    with replacing(path) as part, part.open("wb") as file:
+        torch.save(found, file)
 
 
 def keep_bad(pieces: Sequence[Any], step: int, memory: Any, path: Path) -> None:
@@ -101,16 +88,6 @@ def _plain(piece: Any) -> Any:
     if is_dataclass(piece):
         return {field.name: _plain(getattr(piece, field.name)) for field in fields(piece)}
     return piece
-
-
-def _settle(folder: Path) -> None:
-    """A new name is on the disk only when its folder is."""
-    if os.name == "posix":
-        at = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(at)
-        finally:
-            os.close(at)
 
 
 def _frozen(model: nn.Module) -> set[str]:

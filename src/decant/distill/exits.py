@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from decant.disk import KEPT, write_text, writing
 from decant.distill.early_exit import spoken
 from decant.distill.runs import TRAINING, Course, earlier, settled, write_recipe
 from decant.distill.trainer import Batch, Loss, train
@@ -74,13 +75,14 @@ def teach(recipe: ExitRecipe, beginning: Beginning, course: Course, out: Path) -
     began = time.perf_counter()
     train(model, loss, course.batches, settings, out / TRAINING)
     seconds = round(time.perf_counter() - began, 1)
-    save_folder(model, out, asked=beginning.dtype)
-    if beginning.tokenizer is not None:
-        beginning.tokenizer.save_pretrained(out)
+    with writing(out, KEPT):
+        save_folder(model, out, asked=beginning.dtype)
+        if beginning.tokenizer is not None:
+            beginning.tokenizer.save_pretrained(out)
     after = _measured(model, course)
     report = _report(beginning, before, after) | {"steps": settings.steps, "seconds": seconds}
     write_recipe(out, said | {"learnt": report})
-    (out / "README.md").write_text(card(report, course.origin, out), encoding="utf-8")
+    write_text(out / "README.md", card(report, course.origin, out))
     return report
 
 

@@ -4,7 +4,6 @@ Nothing is sent anywhere.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +15,9 @@ from typing import Any, Final, TextIO, final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from decant.disk import append, write_text
 from decant.distill.settings import Settings
-from decant.errors import BadInput, MissingExtra
+from decant.errors import MissingExtra
 
 METRICS: Final = "metrics.jsonl"
 EVENTS: Final = "tensorboard"
@@ -77,9 +77,7 @@ def forget(folder: Path, step: int) -> None:
         return
     lines = metrics.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    part = metrics.with_name(METRICS + ".part")
-    part.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    os.replace(part, metrics)
+    write_text(metrics, "".join(line + "\n" for line in kept))
 
 
 @contextmanager
@@ -97,14 +95,7 @@ def reporting(
             tells.append(open_files.enter_context(_events(folder / EVENTS, first)))
 
         def report(row: Row) -> None:
-            try:
-                with metrics.open("a", encoding="utf-8") as lines:
-                    lines.write(json.dumps(row) + "\n")
-            except OSError as error:
-                raise BadInput(
-                    f"{metrics} could not be written: {error.strerror}; the last checkpoint is whole. Make room, then "
-                    f"start the same command again"
-                ) from error
+            append(metrics, json.dumps(row), "the last checkpoint is whole")
             for tell in tells:
                 tell(row)
 

@@ -14,6 +14,7 @@ from typing import Any, Final, final
 
 import torch
 
+from decant.disk import KEPT, write_text, writing
 from decant.distill import router
 from decant.distill.answers import Answer
 from decant.distill.router import Examples, Labelling, RouterCourse
@@ -95,10 +96,11 @@ def teach(recipe: Router, pair: Pair, course: RouterCourse, origin: Mapping[str,
     began = time.perf_counter()
     net = router.teach(pair.small, learnt, course, out / TRAINING, **recipe.shape())
     seconds = round(time.perf_counter() - began, 1)
-    save(net, out)
+    with writing(out, KEPT):
+        save(net, out)
     report = _report(pair, net, learnt, measure(net, pair.small, held_out)) | {"seconds": seconds}
     write_recipe(out, said | {"learnt": report})
-    (out / "README.md").write_text(card(report, origin, out), encoding="utf-8")
+    write_text(out / "README.md", card(report, origin, out))
     return report
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, final
 
 from torch import nn
 
+from decant.disk import write_text
 from decant.distill.trainer import Batches, Loss, Settings
 from decant.errors import BadInput
 
@@ -65,9 +66,8 @@ def settled(course: Course, begun: Mapping[str, Any], model: nn.Module, loss: Lo
 
 
 def write_recipe(out: Path, fields: Mapping[str, Any]) -> None:
-    """recipe.json."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RECIPE).write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """recipe.json. Raises BadInput where it cannot be written."""
+    write_text(out / RECIPE, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
 
 
 def _steps(course: Course, model: nn.Module, loss: Loss) -> int:

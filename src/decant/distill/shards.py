@@ -7,7 +7,6 @@ checksum when it is first read.
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import Final, final
 import numpy as np
 from safetensors.numpy import save_file
 
+from decant.disk import replacing, write_text
 from decant.errors import BadInput
 
 FORMAT: Final = 1
@@ -77,11 +77,8 @@ class Facts:
         return self.rows * self.row_bytes + 8 * self.texts + self.shards * HEADER + SAID
 
     def write(self, folder: Path) -> None:
-        """Beside, then in its place."""
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{FACTS}.part"
-        part.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        os.replace(part, folder / FACTS)
+        """Whole or not at all. Raises BadInput."""
+        write_text(folder / FACTS, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Facts":
@@ -113,12 +110,9 @@ def place(folder: Path, shard: int) -> Path:
 
 
 def put(path: Path, parts: Parts) -> None:
-    """Write a shard, whole or not at all; the same parts make the same bytes."""
-    beside = path.with_name(path.name + ".part")
-    save_file(parts, beside, {"checksum": checksum(parts)})  # one entry: several have no order
-    with beside.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    """Write a shard, whole or not at all; the same parts make the same bytes. Raises BadInput."""
+    with replacing(path) as part:
+        save_file(parts, part, {"checksum": checksum(parts)})  # one entry: several have no order
 
 
 def checksum(parts: Mapping[str, np.ndarray]) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from decant.disk import KEPT, writing
 from decant.errors import BadInput
 from decant.models.load import ends_of, stored
 from decant.models.masked.convention import Convention
@@ -38,11 +39,15 @@ class Trainee:
         return cls(name, network, Speller(name, tokenizer), ends_of(network, tokenizer), kept)
 
     def export(self, folder: Path) -> None:
-        """Weights in their stored type, configuration and tokenizer, for plain transformers."""
+        """Weights in their stored type, configuration and tokenizer, for plain transformers.
+
+        Raises BadInput where the folder cannot be written.
+        """
         rounded = copy.deepcopy(self.network)
         nn.Module.to(rounded, dtype=self.kept, device=torch.device("cpu"))
         rounded.config.dtype = self.kept
-        rounded.save_pretrained(folder)
-        write_words(self.speller.tokenizer, Convention.of(self.network.config), folder)
-        for file in folder.glob("*.safetensors"):
-            file.chmod(0o644)  # transformers leaves it to the owner alone
+        with writing(folder, KEPT):
+            rounded.save_pretrained(folder)
+            write_words(self.speller.tokenizer, Convention.of(self.network.config), folder)
+            for file in folder.glob("*.safetensors"):
+                file.chmod(0o644)  # transformers leaves it to the owner alone

@@ -8,6 +8,7 @@ from decant.apps.cli import app
 from decant.apps.teaching import Asked
 from decant.distill.heads import teach
 from decant.models.heads.folder import read
+from tests.filling import full
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def test_a_head_is_taught_and_written(recipe, decant, tmp_path, folder):
     assert kept["versions"]["torch"]
     assert kept["steps"] == 3
     assert kept["command"].endswith("--steps 3 --batch 2 --max-tokens 12")
+
+
+def test_a_full_disk_at_the_end_of_a_run_is_no_bug(decant, tmp_path):
+    assert decant("medusa").exit_code == 0
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    (tmp_path / "out" / "model.safetensors").unlink()
+    with full(3000):  # recipe.json finds room, the weights do not
+        done = decant("medusa", "-q")
+    assert done.exit_code == 2, done.output
+    assert "could not be written: File too large; what was learnt is in the run's last checkpoint. Make" in done.stderr
+    assert decant("medusa", "--resume").exit_code == 0
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("method", ["medusa", "eagle", "eagle-2", "eagle3", "glide", "fspad", "falcon", "chimera"])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from decant.disk import KEPT, write_text, writing
 from decant.distill.diffusion.canvases import BLOCK
 from decant.distill.diffusion.trajectories import Examples, Trajectories
 from decant.distill.runs import TRAINING, earlier, write_recipe
@@ -96,11 +97,12 @@ def teach(recipe: Learn2PD, walks: Trajectories, prompts: Prompts, settings: Set
     began = time.perf_counter()
     train(net, lesson.loss, lesson.batch, settings, run.out / TRAINING)
     seconds = round(time.perf_counter() - began, 1)
-    save(net, run.out)
+    with writing(run.out, KEPT):
+        save(net, run.out)
     counts = {"examples": len(learnt), "share": share, "plain": plain, "oracle": needed, "seconds": seconds}
     report = {"kind": "learn2pd", "teacher": run.teacher, **counts, **measured(net, held_out)}
     write_recipe(run.out, said | {"learnt": report})
-    (run.out / "README.md").write_text(card(report, run), encoding="utf-8")
+    write_text(run.out / "README.md", card(report, run))
     return report
 
 

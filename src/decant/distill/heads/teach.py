@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
+from decant.disk import KEPT, write_text, writing
 from decant.distill.heads.lesson import HeadRecipe
 from decant.distill.heads.measure import Learnt, measure
 from decant.distill.runs import TRAINING, Course, earlier, settled, write_recipe
@@ -42,11 +43,12 @@ def teach(recipe: HeadRecipe, teacher: Teacher, course: Course, out: Path) -> di
     began = time.perf_counter()
     train(net, loss, course.batches, settings, out / TRAINING)
     seconds = time.perf_counter() - began
-    save(net, out)
+    with writing(out, KEPT):
+        save(net, out)
     learnt = measure(recipe, net, teacher, map(course.held_out, range(course.measured)))
     report = _report(recipe, net, teacher, learnt) | {"steps": settings.steps, "seconds": round(seconds, 1)}
     write_recipe(out, said | {"learnt": report})
-    (out / "README.md").write_text(card(report, course.origin), encoding="utf-8")
+    write_text(out / "README.md", card(report, course.origin))
     return report
 
 

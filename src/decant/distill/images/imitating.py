@@ -12,6 +12,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor
 
+from decant.disk import KEPT, replacing, write_text, writing
 from decant.distill.checkpoint import read as checkpoint
 from decant.distill.images.dd1 import DD1, Jumping, averaged, measured
 from decant.distill.images.trajectories import Order, Trajectories, made, write
@@ -72,8 +73,9 @@ def teach(recipe: DD1, teacher: CodeTeacher, settings: Settings, run: Run, told:
     train(net, training, settings, run.out / TRAINING, saved)
     seconds = round(spent + time.perf_counter() - began, 1)
     kept = averaged(net, (checkpoint(run.out / TRAINING) or {})["memory"])
-    save(kept, run.out)
-    write_tokenizer(teacher.tokenizer, run.out)
+    with writing(run.out, KEPT):
+        save(kept, run.out)
+        write_tokenizer(teacher.tokenizer, run.out)
     report = {
         "kind": "dd1",
         "teacher": run.teacher,
@@ -89,7 +91,7 @@ def teach(recipe: DD1, teacher: CodeTeacher, settings: Settings, run: Run, told:
     }
     write_recipe(run.out, said | {"learnt": report})
     _preview(kept, teacher, apart, run.out / SAMPLES)
-    (run.out / "README.md").write_text(card(report, run, settings), encoding="utf-8")
+    write_text(run.out / "README.md", card(report, run, settings))
     return report
 
 
@@ -149,8 +151,8 @@ def _preview(student: JumpNet, teacher: CodeTeacher, pairs: Trajectories, path: 
     rows += [jumped(student, few.labels_N, few.eps(), calls)[0] for calls in range(1, len(student.steps) + 1)]
     images_BYX = teacher.tokenizer.decode(torch.cat(rows))
     zoom = max(1, ENLARGED // images_BYX.shape[-1])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(grid(images_BYX, len(few), zoom)))
+    with replacing(path) as part:
+        part.write_bytes(png(grid(images_BYX, len(few), zoom)))
 
 
 def card(report: Mapping[str, Any], run: Run, settings: Settings) -> str:

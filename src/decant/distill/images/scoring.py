@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Generator, Tensor
 
+from decant.disk import KEPT, replacing, write_text, writing
 from decant.distill.checkpoint import write
 from decant.distill.images.alternating import Pair, Phase, Schedule, alternate
 from decant.distill.images.dd2 import DD2, Scoring, own_images
@@ -55,8 +56,9 @@ def teach(recipe: DD2, teacher: CodeTeacher, schedule: Schedule, run: Run, quiet
 
     alternate(pair, lesson, schedule, settings, home, saved, run.seed)
     kept: Any = pair.mean
-    save(kept, run.out)
-    write_tokenizer(teacher.tokenizer, run.out)
+    with writing(run.out, KEPT):
+        save(kept, run.out)
+        write_tokenizer(teacher.tokenizer, run.out)
     report = {
         "kind": "dd2",
         "teacher": run.teacher,
@@ -70,7 +72,7 @@ def teach(recipe: DD2, teacher: CodeTeacher, schedule: Schedule, run: Run, quiet
     }
     write_recipe(run.out, said | {"learnt": report})
     _preview(kept, teacher, ids_NL, run.out / SAMPLES)
-    (run.out / "README.md").write_text(card(report, run), encoding="utf-8")
+    write_text(run.out / "README.md", card(report, run))
     return report
 
 
@@ -146,7 +148,6 @@ def _kept_images(recipe: DD2, teacher: CodeTeacher, run: Run, path: Path) -> tup
         found = torch.load(path, map_location=teacher.codes_VC.device, weights_only=True)
         return found["labels"], found["ids"]
     labels_N, ids_NL = own_images(teacher, recipe.images, run.seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write({"labels": labels_N, "ids": ids_NL}, path)
     return labels_N, ids_NL
 
@@ -160,8 +161,8 @@ def _preview(net: Any, teacher: CodeTeacher, ids_NL: Tensor, path: Path) -> None
     vectors_NLC = net.draw(labels_N, eps_NLC.to(codes_VC.device))
     rows = [codes_VC[ids_NL[:few]], vectors_NLC, codes_VC[nearest(vectors_NLC, codes_VC)]]
     images_BYX = teacher.tokenizer.decode(torch.cat(rows))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(grid(images_BYX, few, max(1, ENLARGED // images_BYX.shape[-1]))))
+    with replacing(path) as part:
+        part.write_bytes(png(grid(images_BYX, few, max(1, ENLARGED // images_BYX.shape[-1]))))
 
 
 def card(report: Mapping[str, Any], run: Run) -> str:

@@ -6,7 +6,6 @@ Source: Liu et al. 2024, arXiv:2412.17153 (Distilled Decoding 1).
 """
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from decant.disk import replacing, write_text
 from decant.errors import BadInput
 from decant.images.jumping import flowed
 from decant.images.normals import normals
@@ -116,9 +116,7 @@ def _same(order: Order, folder: Path) -> None:
         if before != said:
             raise BadInput(f"{folder} holds trajectories of {before}, not of {said}; give a new folder")
         return
-    part = file.with_name(file.name + ".part")
-    part.write_text(json.dumps(said) + "\n", encoding="utf-8")
-    os.replace(part, file)
+    write_text(file, json.dumps(said) + "\n")
 
 
 def _refuse_stranger(teacher: AnyTeacher, shard: Trajectories, order: Order, folder: Path) -> None:
@@ -134,14 +132,10 @@ def _refuse_stranger(teacher: AnyTeacher, shard: Trajectories, order: Order, fol
 
 
 def _put(shard: Trajectories, path: Path, codes: int) -> None:
-    """Beside, then in its place."""
-    part = path.with_name(path.name + ".part")
     narrow = torch.uint8 if codes <= 256 else torch.int32
     tensors = {"labels": shard.labels_N, "seeds": shard.seeds_N, "ids": shard.ids_NL.to(narrow)}
-    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, part)
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with replacing(path) as part:
+        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, part)
 
 
 def _read(path: Path, dims: int) -> Trajectories:

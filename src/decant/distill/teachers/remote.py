@@ -24,6 +24,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from decant.disk import replacing
 from decant.distill.seams import Coarse
 from decant.distill.server import Server
 from decant.distill.texts import Positions, TextBatch
@@ -236,8 +237,6 @@ def _recalled(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _keep(path: Path, found: dict[str, np.ndarray]) -> None:
-    """Beside, then in its place: two threads may ask for the same text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
-    save_file(found, part)
-    os.replace(part, path)
+    """Two threads may ask for the same text."""
+    with replacing(path, f"{os.getpid()}.{threading.get_ident()}.part") as part:
+        save_file(found, part)
