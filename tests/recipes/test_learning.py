@@ -49,7 +49,7 @@ def test_the_composed_run_is_the_plain_one(temperature: float, pair: Pair, tmp_p
         return batch.ids_BT, batch.weights_BT
 
     def plain(student, batches: Callable[[int], tuple[Tensor, Tensor]]) -> list[float]:
-        return plain_kd.train(student, pair.teacher.network, batches, 12, kit.settings.peak, temperature)
+        return plain_kd.train(student, pair.teacher.network, batches, kit.settings, temperature, tmp_path / "plain")
 
     found, want = trained(Hinton(alpha=1.0, temperature=temperature), kit), plain(own, batches)
     assert found.curve == pytest.approx(want, abs=1e-5)
@@ -58,6 +58,17 @@ def test_the_composed_run_is_the_plain_one(temperature: float, pair: Pair, tmp_p
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
     wrong = plain(copy.deepcopy(pair.student), lambda step: shifted(batches(step)))
     assert wrong != pytest.approx(want, abs=1e-3)
+
+
+def test_the_plain_loop_cuts_heads_to_the_ids_that_both_have(pair: Pair, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(build, "fast_bfloat16", lambda: False)
+    kit = pair.kit(tmp_path, steps=3)
+    with torch.random.fork_rng():
+        kit.student.resize_token_embeddings(len(pair.spellers[0].tokenizer) + 8, mean_resizing=False)
+    own = copy.deepcopy(kit.student)
+    found = trained(Hinton(alpha=1.0), kit)
+    network, pieces = pair.teacher.network, kit.rows_of().pieces
+    assert found.curve == pytest.approx(plain_kd.train(own, network, pieces, kit.settings, 2.0, tmp_path), abs=1e-5)
 
 
 def shifted(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

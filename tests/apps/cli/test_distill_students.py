@@ -59,11 +59,25 @@ def test_what_all_recipes_have_is_set_as_their_own_knobs_are(asked, tmp_path) ->
 
 
 def test_the_flat_loop_learns_by_command_too(decant, tmp_path) -> None:
-    done = decant("plain_kd")
+    done = decant("plain_kd", "--steps", "20")
     assert done.exit_code == 0, done.output
     kept = json.loads((tmp_path / "out" / "recipe.json").read_text())
     assert kept["before"]["kl"] > kept["after"]["kl"]
     assert kept["knobs"] == {"temperature": 2.0}
+    metrics = tmp_path / "out" / "training" / "metrics.jsonl"
+    assert "--resume is not for plain_kd: its loop" in said(decant("plain_kd", "--steps", "20", "--resume"))
+    assert decant("plain_kd", "--steps", "20").exit_code == 0
+    curve = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [row["step"] for row in curve] == [10, 20], "begun anew, not added to"
+    assert curve[0]["nats"] > curve[1]["nats"]
+
+
+def test_the_flat_loop_stops_at_what_is_not_finite(decant, tmp_path) -> None:
+    assert "step 2 is not finite" in said(decant("plain_kd", "--lr", "1e30"))
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    bad = torch.load(tmp_path / "out" / "training" / "bad-batch.pt", weights_only=True)
+    assert bad["step"] == 1
+    assert [part.shape[0] for part in bad["pieces"][0]] == [4, 4]
 
 
 def test_a_recipe_is_repeated_to_the_same_weights(decant, tmp_path) -> None:
@@ -116,7 +130,7 @@ def test_a_plan_writes_nothing(decant, tmp_path) -> None:
     assert "s a step (measured on 2)" in lines["time"]
     done = decant("seqkd", "--plan", "--json", "-", "--quiet")
     report = json.loads(done.stdout)
-    assert report["beforehand"] == ["the teacher answers every prompt"]
+    assert report["beforehand"] == ["the teacher writes 18 answers of at most 12 tokens, not timed here"]
     assert report["steps"] == 4
     assert report["bytes"]["teacher"] > 0
     assert "--plan tells of recipes that teach a whole student" in said(decant("eagle", "--plan", student=None))
