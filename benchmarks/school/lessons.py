@@ -101,9 +101,7 @@ def _steps(lesson: Lesson) -> int:
     paces = json.loads(file.read_text()) if file.exists() else {}
     if lesson.recipe not in paces:
         plans = [sketch(lesson.asked(), lambda done, total, text: None).report for _ in range(LOOKS)]
-        # A reference that is taught first is taught out of the same minutes.
-        factor = 1 + float(plans[0]["knobs"].get("reference", 0))
-        paces[lesson.recipe] = factor * median(plan["seconds"]["a step"] for plan in plans)
+        paces[lesson.recipe] = median(plan["seconds"]["a step"] for plan in plans)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(paces, indent=1) + "\n")
     return max(1, int(lesson.minutes * 60 / paces[lesson.recipe]))

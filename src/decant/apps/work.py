@@ -24,9 +24,11 @@ from decant.distill.composition import Composition
 from decant.distill.measure import Apart, measured
 from decant.distill.parallel import join
 from decant.distill.rollouts.dataset import Dataset
+from decant.distill.rollouts.mixture import Mixture
 from decant.distill.rollouts.stream import Stream
 from decant.distill.rollouts.teacher_samples import teacher_samples
 from decant.distill.runs import TRAINING
+from decant.distill.seams import Rollouts
 from decant.distill.settings import Settings
 from decant.distill.texts import Text, TextBatch
 from decant.distill.trainer import Share, run
@@ -123,21 +125,23 @@ class Work:
         return agreed(join(), max(1, int(self.asked.minutes * 60 / (seconds or self.seconds_a_step()))))
 
     def seconds_a_step(self) -> float:
-        """Timed on copies, in a folder that is thrown away."""
+        """Timed on copies, in a folder that is thrown away: each kind of step by its share, and the steps of a
+        reference that is taught first."""
         kit = self.kit
         settings = replace(kit.settings, steps=TIMED, warmup=0, quiet=True, save_every=TIMED)
-        times: list[float] = []
+        total = 0.0
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             if isinstance(kit.source, Cache):
                 assert self.keeping is not None
                 mentor, texts = self.keeping.sample(TIMED * kit.rows, folder / "laws")
                 kit = replace(kit, source=mentor.source, texts=texts)
-            kit = replace(kit, student=deepcopy(kit.student), settings=settings, folder=folder, dry=True)
-            composition = self.recipe.compose(kit)
-            watched: Any = Watched(composition, lambda: times.append(time.perf_counter()))
-            run(composition.learner, watched, settings, folder)
-        return (times[-1] - times[0]) / (TIMED - 1)
+            kit = replace(kit, settings=settings, folder=folder, dry=True)
+            for at, (_, share) in enumerate(_kinds(self.recipe.compose(kit).rollouts)):
+                composition = self.recipe.compose(replace(kit, student=deepcopy(kit.student)))
+                composition = replace(composition, rollouts=_kinds(composition.rollouts)[at][0])
+                total += share * _timed(composition, settings, folder / str(at))
+        return total * (1 + getattr(self.recipe, "reference", 0.0))
 
     def export(self) -> None:
         """A folder for plain transformers; adapters are merged."""
@@ -160,6 +164,18 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+
+def _kinds(rollouts: Rollouts[Any]) -> list[tuple[Rollouts[Any], float]]:
+    return rollouts.kinds() if isinstance(rollouts, Mixture) else [(rollouts, 1.0)]
+
+
+def _timed(composition: Composition, settings: Settings, folder: Path) -> float:
+    """Seconds a step."""
+    times: list[float] = []
+    watched: Any = Watched(composition, lambda: times.append(time.perf_counter()))
+    run(composition.learner, watched, settings, folder)
+    return (times[-1] - times[0]) / (TIMED - 1)
 
 
 def answered(asked: Asked, prompts: list[list[int]], temperature: float, told: Told) -> list[Text]:

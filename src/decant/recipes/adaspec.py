@@ -5,7 +5,7 @@ Source: Hu et al. 2025, arXiv:2510.19779.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 from decant.distill.composition import Asked, Composition
 from decant.distill.divergences.forward_kl import ForwardKL
@@ -25,7 +25,10 @@ class AdaSPEC:
     k: float = 0.4
     reference: float = 0.5
 
-    beforehand: ClassVar[tuple[str, ...]] = ("a copy of the student is taught with forward KL: the reference",)
+    def beforehand(self, kit: Kit) -> list[str]:
+        """In a plan's words."""
+        copy = "a copy of the student is taught with forward KL: the reference"
+        return [f"{copy}, for {self.reference:g} of the steps; counted in all times"]
 
     def compose(self, kit: Kit) -> Composition:
         """The data set's texts."""

@@ -5,7 +5,7 @@ Source: Zafrir et al. 2024, arXiv:2411.11055.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 from decant.distill.composition import Asked, Composition
 from decant.distill.objectives.cross_entropy import CrossEntropy
@@ -20,14 +20,18 @@ class FastDraft:
 
     temperatures: str = "0+0.6+1"
 
-    beforehand: ClassVar[tuple[str, ...]] = ("the teacher answers every prompt, once at each temperature",)
+    def beforehand(self, kit: Kit) -> list[str]:
+        """In a plan's words."""
+        return [kit.unwritten(len(self._heats()))]
 
     def compose(self, kit: Kit) -> Composition:
         """The target's texts. Raises BadInput for what is no temperature."""
+        return kit.composed(kit.written(*self._heats()), [Asked(CrossEntropy())])
+
+    def _heats(self) -> list[float]:
         try:
-            heats = tuple(float(heat) for heat in self.temperatures.split("+"))
+            return [float(heat) for heat in self.temperatures.split("+")]
         except ValueError:
             raise BadInput(
                 f"temperatures are numbers with + between, such as 0+0.6+1, not {self.temperatures!r}"
             ) from None
-        return kit.composed(kit.written(*heats), [Asked(CrossEntropy())])

@@ -100,6 +100,11 @@ class Kit:
         texts = [text for heat in temperatures or (0.0,) for text in self.write(heat)]
         return self.rows_of([replace(text, number=number) for number, text in enumerate(texts)])
 
+    def unwritten(self, times: int = 1) -> str:
+        """What `written` would have to write, in a plan's words."""
+        count = times * len(self.prompts)
+        return f"the teacher writes {count:,} answers of at most {self.answers} tokens, not timed here"
+
     def questions(self) -> Rollouts[Any]:
         """The prompts, to be answered anew."""
         end = min(self.ends, default=0)

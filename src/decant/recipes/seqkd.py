@@ -4,7 +4,7 @@ Source: Kim & Rush 2016, arXiv:1606.07947.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 from decant.distill.composition import Asked, Composition
 from decant.distill.objectives.cross_entropy import CrossEntropy
@@ -16,7 +16,9 @@ from decant.recipes.kit import Kit
 class SeqKD:
     """-log q of what the teacher wrote, greedily."""
 
-    beforehand: ClassVar[tuple[str, ...]] = ("the teacher answers every prompt",)
+    def beforehand(self, kit: Kit) -> list[str]:
+        """In a plan's words."""
+        return [kit.unwritten()]
 
     def compose(self, kit: Kit) -> Composition:
         """The teacher's texts."""

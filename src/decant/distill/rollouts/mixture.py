@@ -32,6 +32,11 @@ class Mixture:
             if not 0 <= share <= 1:
                 raise BadInput(f"lmbda is a share of the steps, between 0 and 1, not {share}")
 
+    def kinds(self) -> list[tuple[Rollouts[Any], float]]:
+        """What a step may be, and its share of all steps."""
+        own = (self.lmbda + (self.lmbda if self.last is None else self.last)) / 2
+        return [(part, share) for part, share in ((self.given, 1 - own), (self.own, own)) if share]
+
     def start(self) -> dict[str, Any]:
         """lmbda: of the next step."""
         return {"given": self.given.start(), "own": self.own.start(), "lmbda": self.lmbda}
