@@ -45,10 +45,10 @@ def test_a_block_counts_as_the_median_between_the_ends_of_its_steps() -> None:
 
 
 def test_steps_fit_the_minutes_and_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, asked = SimpleNamespace(report={"knobs": {"reference": 0.5}, "seconds": {"a step": 0.5}}), []
+    plan, asked = SimpleNamespace(report={"seconds": {"a step": 0.75}}), []
     monkeypatch.setattr(lessons, "sketch", lambda lesson, told: asked.append(lesson) or plan)
     first, second = (Lesson("adaspec", "house:draft", tmp_path, 1, seed) for seed in (0, 1))
-    assert lessons._steps(first) == lessons._steps(second) == 80  # the reference takes a third of the minute
+    assert lessons._steps(first) == lessons._steps(second) == 80
     assert len(asked) == lessons.LOOKS
 
 

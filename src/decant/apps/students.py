@@ -1,9 +1,12 @@
 """`decant distill` of a whole student: a composition of `recipes/`, trained, measured and written for transformers."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, Final
+
+import torch
+from torch import nn
 
 from decant.apps.caches import sentence
 from decant.apps.crews import dismissed
@@ -13,9 +16,16 @@ from decant.apps.work import TIMED, Work
 from decant.disk import write_text
 from decant.distill.measure import Apart
 from decant.distill.parallel import join
+from decant.distill.rollouts.dataset import Dataset
+from decant.distill.rollouts.stream import Stream
 from decant.distill.runs import earlier, write_recipe
+from decant.distill.speaking import Speaking
 from decant.distill.trainer import run
+from decant.distill.writing import Writing
 from decant.errors import BadInput
+from decant.models.current import swift
+from decant.models.fast.lean import Lean
+from decant.models.teacher import Teacher
 from decant.recipes.card import NAMES, card
 from decant.recipes.kit import Flat
 
@@ -68,7 +78,8 @@ def plan(asked: Asked, told: Told) -> Outcome:
         work = Work.open(asked, told, dry=True)
         seconds, kit = work.seconds_a_step(), work.kit
     steps, needed = work.steps(seconds), _bytes(work)
-    beforehand: list[str] = list(getattr(work.recipe, "beforehand", ()))
+    tells = getattr(work.recipe, "beforehand", None)
+    beforehand: list[str] = [] if tells is None else tells(kit)
     if work.keeping is not None and (estimate := work.keeping.estimate()) is not None:
         beforehand.append(f"the teacher reads every text: {sentence(estimate)}")
     report = {
@@ -97,16 +108,44 @@ def plan(asked: Asked, told: Told) -> Outcome:
 
 
 def _bytes(work: Work) -> dict[str, int]:
-    """In float32: weights, and of those that are trained a gradient and two moments; a piece's activations."""
+    """In float32: weights, and of those that are trained a gradient and two moments; a piece's activations; networks
+    besides student and teacher; what is packed to write answers."""
     kit = work.kit
     weights = [(weight.numel(), weight.requires_grad) for weight in kit.student.parameters()]
     config = kit.student.config.get_text_config()
     rows = kit.micro * kit.length * config.num_hidden_layers
+    parts = list(_within(work.recipe.compose(replace(kit, dry=True))))
+    known = set(map(id, work.mentor.networks))
+    # A dry composition has the student itself where a copy of it will be frozen.
+    others = {id(part.network): part.network for part in parts if isinstance(part, Teacher)}
+    packed = [kit.student] if any(isinstance(part, Writing) for part in parts) else []
+    packed += [kit.model().network for part in parts if isinstance(part, Speaking) and part.teacher is not None]
+    more = {
+        "other networks": sum(_size(one) for key, one in others.items() if key not in known),
+        "packed to write": sum(_size(one, swift(one)) for one in packed),
+    }
     return {
         "student, gradients and AdamW": sum(16 * count if trained else 4 * count for count, trained in weights),
         "teacher": work.mentor.bytes,
         "activations": rows * config.hidden_size * KEPT_WIDTHS * 4 + CHUNK_BYTES,
+        **{name: size for name, size in more.items() if size},
     }
+
+
+def _size(network: nn.Module, dtype: torch.dtype | None = None) -> int:
+    return sum(weight.numel() * (dtype or weight.dtype).itemsize for weight in network.parameters())
+
+
+def _within(part: Any) -> Iterator[Any]:
+    """A composition's parts, and theirs."""
+    yield part
+    if isinstance(part, list | tuple):
+        inner = list(part)
+    else:
+        inner = [getattr(part, field.name) for field in fields(part)] if is_dataclass(part) else []
+    if not isinstance(part, Dataset | Stream | Lean):  # texts and tensors
+        for one in inner:
+            yield from _within(one)
 
 
 def _numbers(apart: Apart | None) -> dict[str, Any] | None:

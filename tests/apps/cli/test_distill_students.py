@@ -130,7 +130,7 @@ def test_a_plan_writes_nothing(decant, tmp_path) -> None:
     assert "s a step (measured on 2)" in lines["time"]
     done = decant("seqkd", "--plan", "--json", "-", "--quiet")
     report = json.loads(done.stdout)
-    assert report["beforehand"] == ["the teacher answers every prompt"]
+    assert report["beforehand"] == ["the teacher writes 18 answers of at most 12 tokens, not timed here"]
     assert report["steps"] == 4
     assert report["bytes"]["teacher"] > 0
     assert "--plan tells of recipes that teach a whole student" in said(decant("eagle", "--plan", student=None))
