@@ -19,6 +19,7 @@ from decant.distill.caching import Author, Estimate, Storing, fingerprint, token
 from decant.distill.composition import Composition
 from decant.distill.parallel import join
 from decant.distill.rollouts.dataset import Dataset
+from decant.distill.rollouts.stream import Stream
 from decant.distill.seams import needs_of
 from decant.distill.shards import FACTS, Facts, place
 from decant.distill.teachers.cached import Cached
@@ -135,10 +136,15 @@ def _temperature(asked: Asked, composed: Composition) -> float:
     name = asked.recipe
     if composed.teacher is None:
         raise IncompatibleParts(f"--cache is not for {name}: it asks a teacher nothing about its texts; leave it out")
+    if isinstance(composed.rollouts, Stream):
+        raise IncompatibleParts(
+            f"--cache holds what a teacher says of texts that come again, and in {asked.texts} none does; leave "
+            f"--cache out, or learn from a file or house:tasks"
+        )
     if not isinstance(composed.rollouts, Dataset):
         raise IncompatibleParts(
-            f"{name} learns from texts that are written as it goes, and --cache holds what a teacher says of the "
-            f"data's own; leave --cache out, or take a recipe that learns from the data (hinton, taid)"
+            f"{name} learns from texts that are written or chosen as it goes, and --cache holds what a teacher says of "
+            f"the data's own; leave --cache out, or take a recipe that learns from the data (hinton, taid)"
         )
     asking = [one.objective for one in composed.objectives if needs_of(one.objective) != "nothing"]
     found = {getattr(objective, "temperature", 1.0) for objective in asking}

@@ -59,7 +59,8 @@ def learner(student: Any, objectives: Sequence[Asked], teacher: Any = None, seed
 class Composition:
     """A `trainer.Training`.
 
-    micro: rows that are read at once; the gradient is the same up to rounding whatever it is.
+    micro: rows that are read at once; the gradient is the same up to rounding whatever it is, but with
+           `PolicyGradient(whiten=True)`, which whitens the returns of what is read at once.
     Raises IncompatibleParts for an objective that the teacher cannot serve.
     """
 

@@ -17,6 +17,8 @@ from tests.distill.serving import Serving
 
 __all__ = ["asked", "decant"]  # fixtures
 
+HOUSE = {"teacher": "house:target", "student": "house:draft"}
+
 
 def test_several_teachers_are_one(decant, tmp_path, folder, draft_folder) -> None:
     for name, teacher in (("one", folder), ("two", f"{folder}*0.5+{folder}*1.5")):
@@ -53,8 +55,9 @@ def test_a_cache_teaches_without_its_teacher(decant, tmp_path, folder, monkeypat
     monkeypatch.undo()
     for recipe, other, sentence in (
         ("hinton", {}, "was made at temperature 1, not 2"),
-        ("gkd", {}, "learns from texts that are written as it goes, and --cache holds"),
+        ("gkd", {}, "learns from texts that are written or chosen as it goes, and --cache holds"),
         ("sft", {}, "--cache is not for sft"),
+        ("hinton", {"data": "house:mixture"} | HOUSE, "texts that come again, and in house:mixture none does"),
         ("pld", {}, "PlackettLuce needs dense of a teacher, and Cache gives law"),
         ("seqkd", {}, "this recipe needs the teacher itself"),
         ("hinton:temperature=1", {"teacher": f"{folder}+{folder}"}, f"holds what {folder} says, not"),

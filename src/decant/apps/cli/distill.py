@@ -71,7 +71,10 @@ def distill(
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer, at most.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, help="Of the answers; 0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of fresh weights, and of the order of texts.")] = 0,
-    micro: Annotated[int | None, typer.Option(min=1, help="Texts that are read at once; else all of a step.")] = None,
+    micro: Annotated[
+        int | None,
+        typer.Option(min=1, help="Texts that are read at once; else all of a step. minillm whitens over them."),
+    ] = None,
     cache: Annotated[
         str | None,
         typer.Option(
