@@ -10,7 +10,7 @@ from typing import Any, Final, final
 
 from decant.apps.caches import Cache, Keeping, kept
 from decant.apps.choosing import warp_of
-from decant.apps.compose import plain
+from decant.apps.compose import compose, plain
 from decant.apps.crews import spread, voices
 from decant.apps.knobs import split
 from decant.apps.ranks import agreed, first
@@ -82,7 +82,8 @@ class Work:
         stream = Stream(rows_of(asked, told)[0]) if rows is None else None
         kit = _kit(asked, trainee, mentor, shelf, stream)
         asking = list(kit.prompts)
-        kit = replace(kit, write=lambda heat: answered(asked, asking, heat, told))
+        drafts = _drafts(kit)
+        kit = replace(kit, write=lambda heat: answered(asked, asking, heat, told, drafts))
         composed = recipe.compose(replace(kit, dry=True))
         work = cls(asked, recipe, trainee, kit, shelf.texts[::HELD_OUT], mentor)
         return work._cached(composed, shelf.texts, live, told, dry) if kept(asked) else work
@@ -178,11 +179,29 @@ def _timed(composition: Composition, settings: Settings, folder: Path) -> float:
     return (times[-1] - times[0]) / (TIMED - 1)
 
 
-def answered(asked: Asked, prompts: list[list[int]], temperature: float, told: Told) -> list[Text]:
-    """The teacher's own answers, kept in the run folder; one that was cut short has no end to learn and is dropped."""
+def _drafts(kit: Kit) -> bool:
+    """Whether the student may pay as its teacher's draft: it spells alike, and is half as large at most."""
+    if kit.teacher is None or not kit.spellers[0].same(kit.spellers[1]):
+        return False
+    mine, theirs = (sum(weight.numel() for weight in one.parameters()) for one in (kit.student, kit.teacher.network))
+    return 2 * mine <= theirs
+
+
+def answered(
+    asked: Asked, prompts: list[list[int]], temperature: float, told: Told, drafts: bool = False
+) -> list[Text]:
+    """The teacher's own answers, kept in the run folder; one that was cut short has no end to learn and is dropped.
+
+    drafts: the student, as it was given, guesses for its teacher; what is written is the same.
+    """
     file = asked.out / TRAINING / f"{temperature:g}-{FILE}"
     target = load(asked.teacher, device=place(asked.device), exact="off")
-    decoder = plain(target, warp_of(Sampling(temperature=temperature))).decoder
+    warp = warp_of(Sampling(temperature=temperature))
+    if drafts and asked.student is not None:
+        draft = load(asked.student, device=place(asked.device), exact="off")
+        decoder = compose("draft-model", target, draft, warp).decoder
+    else:
+        decoder = plain(target, warp).decoder
     writing = Writing(Stopping(asked.max_tokens, target.ends), asked.batch, asked.seed, target.model.network.device)
 
     def written() -> list[Text]:

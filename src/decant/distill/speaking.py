@@ -1,7 +1,9 @@
 """Who writes answers while training goes on: the student as it is now, alone or mixed with its teacher.
 
 All answers of a step are written side by side (`models/fast/flock.py`), with counted noise: one number decides one
-token, so that a seed writes the same answer in any company, up to the rounding of the products.
+token, so that a seed writes the same answer in any company, up to the rounding of the products. They are written
+plainly: the answers of a step share each pass, and a draft would have to be smaller than the student and follow it as
+it changes. What a teacher answers beforehand is drafted, by the student (`apps/work.py`).
 """
 
 from collections.abc import Sequence
