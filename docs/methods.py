@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
 from decant.apps import catalog
+from decant.apps.catalog import swaps
 from decant.apps.cli.methods import catalogue
 from decant.apps.knobs import knobs_of
 
@@ -31,6 +32,10 @@ TABLES: tuple[tuple[str, str, Mapping[str, catalog.Part]], ...] = (
     ("Schedules", "Which of them may (`name:schedule=...`).", catalog.SCHEDULES),
     ("Caches", "What a pass computes anew (`name:cache=...`).", catalog.CACHES),
     ("Recipes", "What `decant distill` teaches.", catalog.RECIPES),
+    ("Distances", "In the place of a recipe's own (`--distance`): see [distil](distill.md).", swaps.DISTANCES),
+    ("Weightings", "Which tokens count, in the place of a recipe's own (`--weighting`).", swaps.WEIGHTINGS),
+    ("Curricula", "How the target moves, in the place of a recipe's own (`--curriculum`).", swaps.CURRICULA),
+    ("Rollouts", "Whose texts, in the place of a recipe's own (`--rollouts`).", swaps.ROLLOUTS),
     ("Samplers", "What makes logits a law. `generate` takes their settings as options.", catalog.SAMPLERS),
     ("Constraints", "What may come next.", catalog.CONSTRAINTS),
 )

@@ -37,7 +37,7 @@ from decant.recipes.sft import SFT
 from decant.recipes.sinkd import SinKD
 from tests.recipes.pair import Pair, empty, trained
 
-NO_RECIPES = {"kit", "card"}  # what recipes are made of, and what is said of them
+NO_RECIPES = {"kit", "card", "swaps"}  # what recipes are made of, and what is said of them
 ANSWERING = (DistillSpec, FastDraft, MiniLLM, SeqKD)  # a model answers: prompts alone are enough
 
 
@@ -245,3 +245,12 @@ def test_a_reference_is_a_copy_that_was_taught(pair: Pair, tmp_path: Path) -> No
 def test_every_recipe_asks_for_a_teacher_only_where_it_learns_from_one(ran: Ran) -> None:
     asks = any(needs_of(asked.objective) != "nothing" for asked in ran.after.objectives)
     assert asks == (ran.after.teacher is not None)
+
+
+def test_only_who_writes_has_a_speaker(pair: Pair, tmp_path: Path) -> None:
+    """What is spread over processes cannot write, and is refused where it would."""
+    kit = pair.kit(tmp_path)
+    reading = (Hinton(), SFT(), SeqKD(), AdaSPEC())
+    assert [recipe.compose(kit).speaker for recipe in reading] == [None] * len(reading)
+    for recipe in (GKD(), DistillSpec(), MiniLLM(), DistiLLM(), DDK(looked=2)):
+        assert recipe.compose(kit).speaker is not None

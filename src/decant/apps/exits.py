@@ -37,6 +37,7 @@ def teach(asked: Asked, told: Told) -> Outcome:
         decay=0.5,
         weight_decay=0.05,
         quiet=asked.quiet,
+        tensorboard=asked.tensorboard,
     )
     course = Course(batches, held_out, settings, measured, asked.seed, asked.minutes, asked.origin())
     report = taught(recipe, beginning, course, asked.out)

@@ -168,6 +168,7 @@ def _settings(asked: Asked, trainee: Trainee) -> Settings:
         decay=0.5,
         weight_decay=0.01,
         quiet=asked.quiet,
+        tensorboard=asked.tensorboard,
     )
 
 

@@ -43,7 +43,14 @@ def teach(asked: Asked, told: Told) -> Outcome:
         target.model.network.device,
         lambda done, total: told(done, total, "answers"),
     )
-    settings = Settings(steps=asked.steps, peak=asked.rate or RATE, warmup=0, weight_decay=0.01, quiet=asked.quiet)
+    settings = Settings(
+        steps=asked.steps,
+        peak=asked.rate or RATE,
+        warmup=0,
+        weight_decay=0.01,
+        quiet=asked.quiet,
+        tensorboard=asked.tensorboard,
+    )
     run = Run(asked.teacher, asked.out, asked.origin(), asked.seed)
     report = taught(recipe, walks, Prompts(*parted(prompts_of(asked, target))), settings, run)
     return Outcome(report, _facts(report))

@@ -23,6 +23,7 @@ def teach(asked: Asked, told: Told) -> Outcome:
         decay=0.5,
         weight_decay=0.01,
         quiet=asked.quiet,
+        tensorboard=asked.tensorboard,
     )
     course = Course(batches, held_out, settings, measured, asked.seed, asked.minutes, asked.origin())
     report = taught(recipe, teacher, course, asked.out)

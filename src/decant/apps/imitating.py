@@ -43,6 +43,7 @@ def _settings(asked: Asked) -> Settings:
         save_every=max(1, asked.steps // SAVED),
         report_every=max(1, min(50, asked.steps // SAVED)),
         quiet=asked.quiet,
+        tensorboard=asked.tensorboard,
     )
 
 

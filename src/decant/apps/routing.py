@@ -19,6 +19,7 @@ def teach(asked: Asked, told: Told) -> Outcome:
     """Answers, labels, then the router. Raises BadInput, or IncompatibleParts for models of two tokenizers."""
     asked.refuse("it is taught for router:epochs=50, router:tokens=1024 a step", "steps", "minutes", "length")
     asked.refuse("its labels need greedy answers", "temperature")
+    asked.refuse("its metrics are its epochs'", "tensorboard")
     if asked.texts == MIXTURE:
         raise BadInput(f"a router learns from answers, and {MIXTURE} is text that nobody asked for; take house:tasks")
     recipe: Router = recipe_of(asked.recipe)

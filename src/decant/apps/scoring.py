@@ -14,6 +14,7 @@ RATE: Final = 5e-4
 def teach(asked: Asked, told: Told) -> Outcome:
     """The teacher's images, then both networks in turns. Raises BadInput, or IncompatibleParts for a teacher of
     texts."""
+    asked.refuse("two networks learn in turns, each with metrics of its own", "tensorboard")
     recipe, teacher, run = opened(asked)
     report = taught(recipe, teacher, recipe.schedule(asked.steps, asked.rate or RATE), run, asked.quiet)
     return Outcome(report, _facts(report))

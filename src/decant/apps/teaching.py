@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, final
 
 from decant.apps.catalog import RECIPES, pick
+from decant.apps.catalog.swaps import SWAPS
 from decant.apps.choosing import warp_of
 from decant.apps.compose import plain
 from decant.apps.knobs import Spec, build, knobs_of, split, values_of
@@ -36,11 +37,12 @@ TASKS: Final = "house:tasks"
 HELD_OUT: Final = 16  # one answer in so many is for measuring
 DRAWN: Final = 2000  # training questions, where nobody says how many
 SEED_APART: Final = 1_000_003  # between what is learnt from and what is held out
-LATER: Final = frozenset(
-    {"student", "micro", "cache", "lora"}
-)  # options that a run may be older than: recorded where they are given
-HERE: Final = frozenset({"out", "ray", "workers", "resume", "device", "quiet"})  # a run goes on with others of these
-STUDENTS: Final = ("cache", "lora", "ray", "workers", "micro")  # options of recipes that teach a whole student
+LATER: Final = frozenset({"student", "micro", "cache", "lora", *SWAPS})
+"""Options that a run may be older than: recorded where they are given."""
+HERE: Final = frozenset({"out", "ray", "workers", "shard", "tensorboard", "resume", "device", "quiet"})
+"""Options of which a run may go on with others."""
+STUDENTS: Final = ("cache", "lora", "ray", "workers", "micro", "shard", *SWAPS)
+"""Options of recipes that teach a whole student."""
 
 Told = Callable[[int, int, str], None]
 Item = TypeVar("Item")
@@ -49,10 +51,12 @@ Item = TypeVar("Item")
 @final
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the user typed; all of it but `out` and the last five must be the same for a run to go on.
+    """What the user typed; all of it but `out` and the last seven must be the same for a run to go on.
 
-    teacher: empty, where a finished cache speaks for it. cache: a folder of laws. lora: rank of adapters. ray: "auto"
-    or the address of a cluster, workers: how many teach there, and how many write.
+    teacher: empty, where a finished cache speaks for it. distance, weighting, curriculum, rollouts: parts in the place
+    of the recipe's own, as name:knob=value. cache: a folder of laws. lora: rank of adapters. ray: "auto"
+    or the address of a cluster, workers: how many teach there, and how many write. shard: the student is spread over
+    processes. tensorboard: metrics are written as its events, too.
     """
 
     recipe: str
@@ -72,8 +76,14 @@ class Asked:
     micro: int | None = None
     cache: str | None = None
     lora: int | None = None
+    distance: str | None = None
+    weighting: str | None = None
+    curriculum: str | None = None
+    rollouts: str | None = None
     ray: str | None = None
     workers: int = 2
+    shard: bool = False
+    tensorboard: bool = False
     resume: bool = False
     device: str = "auto"
     quiet: bool = False
@@ -84,7 +94,7 @@ class Asked:
         words += [*(["--data", self.texts] if self.texts else []), "--out", str(self.out)]
         for field in fields(self)[4:-3]:
             if (value := getattr(self, field.name)) != field.default:
-                words += [_option(field.name), str(value)]
+                words += [_option(field.name), *([] if value is True else [str(value)])]
         return shlex.join(words)
 
     def origin(self) -> dict[str, Any]:

@@ -8,17 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
+from torch.distributed.tensor import DTensor
+
 from decant.apps.caches import Cache, Keeping, kept
+from decant.apps.catalog import pick
+from decant.apps.catalog.swaps import SWAPS
 from decant.apps.choosing import warp_of
 from decant.apps.compose import compose, plain
 from decant.apps.crews import spread, voices
-from decant.apps.knobs import split
+from decant.apps.knobs import knobs_of, split, values_of
 from decant.apps.ranks import agreed, first
 from decant.apps.sampling import Sampling
 from decant.apps.teachers import Mentor, adapted, check, opened
 from decant.apps.teaching import HELD_OUT, MIXTURE, Asked, Told, place, recipe_of, rows_of
 from decant.apps.texts import Shelf, encoded, read
 from decant.decoders.stopping import Stopping
+from decant.distill import checkpoint
 from decant.distill.answers import FILE, Writing, write
 from decant.distill.composition import Composition
 from decant.distill.measure import Apart, measured
@@ -37,10 +42,12 @@ from decant.models.current import positions
 from decant.models.load import load, speller
 from decant.models.lora import merged
 from decant.models.trainee import Trainee
-from decant.recipes.kit import Kit, Recipe
+from decant.recipes.kit import Flat, Kit, Recipe
+from decant.recipes.swaps import Role, Swap
 
 TIMED: Final = 3  # steps that are timed; the first does not count
 WIDE: Final = 0.1  # the peak falls as 1 / width: 1e-3 for a student of width 96, 2e-5 for one of 4096
+STUDENT: Final = "student."  # names of its weights in a checkpoint of `Learner`
 THIN: Final = 10  # adapters learn at about ten times the rate of whole matrices
 
 
@@ -85,6 +92,13 @@ class Work:
         drafts = _drafts(kit)
         kit = replace(kit, write=lambda heat: answered(asked, asking, heat, told, drafts))
         composed = recipe.compose(replace(kit, dry=True))
+        if isinstance(recipe, Flat):
+            asked.refuse("its loop is flat; hinton:alpha=1 is the same out of parts", "shard", "tensorboard", *SWAPS)
+        if asked.shard and not dry and join().world == 1:
+            raise BadInput(
+                "--shard spreads a student over processes, and here is one; start with torchrun --nproc-per-node N -m "
+                "decant distill ..., or leave it out"
+            )
         work = cls(asked, recipe, trainee, kit, shelf.texts[::HELD_OUT], mentor)
         return work._cached(composed, shelf.texts, live, told, dry) if kept(asked) else work
 
@@ -105,7 +119,18 @@ class Work:
         batches = self._measuring()
         if batches is None or not kit.spellers[0].same(kit.spellers[1]):
             return None
-        return measured(kit.student, kit.source or kit.model(), batches)
+        return measured(self._whole().network, kit.source or kit.model(), batches)
+
+    def _whole(self) -> Trainee:
+        """What is taught, in one piece: of a student that was spread over processes, a new one from its checkpoint."""
+        if not any(isinstance(weight, DTensor) for weight in self.trainee.network.parameters()):
+            return self.trainee
+        found = checkpoint.read(self.kit.folder)
+        assert found is not None
+        whole = adapted(Trainee.open(self.trainee.name, place(self.asked.device)), self.asked.lora, self.asked.seed)
+        mine = {name.removeprefix(STUDENT): value for name, value in found["model"].items() if name.startswith(STUDENT)}
+        checkpoint.load(whole.network, mine)
+        return whole
 
     def _measuring(self) -> Iterator[TextBatch] | None:
         kit = self.kit
@@ -146,8 +171,9 @@ class Work:
 
     def export(self) -> None:
         """A folder for plain transformers; adapters are merged."""
-        network = self.trainee.network
-        trainee = self.trainee if self.asked.lora is None else replace(self.trainee, network=merged(network))
+        trainee = self._whole()
+        if self.asked.lora is not None:
+            trainee = replace(trainee, network=merged(trainee.network))
         trainee.export(self.asked.out)
 
 
@@ -211,6 +237,17 @@ def answered(
     return first(join(), written)
 
 
+def _swaps(asked: Asked) -> dict[Role, Swap]:
+    """What was named in the place of the recipe's parts. Raises UnknownMethod, or BadInput for a knob."""
+    found: dict[Any, Swap] = {}
+    for role, table in SWAPS.items():
+        if (spec := getattr(asked, role)) is not None:
+            wanted = split(spec)
+            made = pick(table, wanted.name, role).get()
+            found[role] = Swap(made, values_of(wanted, knobs_of(made)))
+    return found
+
+
 def _kit(asked: Asked, trainee: Trainee, mentor: Mentor, shelf: Shelf, stream: Stream | None) -> Kit:
     rate = WIDE / trainee.network.config.get_text_config().hidden_size
     settings = Settings(
@@ -220,6 +257,8 @@ def _kit(asked: Asked, trainee: Trainee, mentor: Mentor, shelf: Shelf, stream: S
         decay=0.5,
         weight_decay=0.01,
         quiet=asked.quiet,
+        tensorboard=asked.tensorboard,
+        shard=asked.shard,
     )
     alone = len(shelf.texts) == 1
     theirs = trainee.speller if mentor.model is None else speller(asked.teacher)
@@ -242,4 +281,5 @@ def _kit(asked: Asked, trainee: Trainee, mentor: Mentor, shelf: Shelf, stream: S
         stream=stream,
         source=mentor.source,
         spread=voices(asked),
+        swaps=_swaps(asked),
     )

@@ -59,13 +59,14 @@ def learner(student: Any, objectives: Sequence[Asked], teacher: Any = None, seed
 class Composition:
     """A `trainer.Training`.
 
+    speaker: the student, writing; None where the rollouts never ask it.
     micro: rows that are read at once; the gradient is the same up to rounding whatever it is, but with
            `PolicyGradient(whiten=True)`, which whitens the returns of what is read at once.
     Raises IncompatibleParts for an objective that the teacher cannot serve.
     """
 
     learner: Learner
-    speaker: Speaker
+    speaker: Speaker | None
     rollouts: Rollouts[Any]
     objectives: tuple[Asked, ...]
     teacher: Teacher | None = None
@@ -90,7 +91,7 @@ class Composition:
 
     def batches(self, state: dict[str, Any], step: int, share: Share) -> tuple[list[TextBatch], dict[str, Any]]:
         """This process's rows, in pieces."""
-        batch, rollouts = self.rollouts.batch(state["rollouts"], step, share, self.speaker)
+        batch, rollouts = self.rollouts.batch(state["rollouts"], step, share, self.speaker)  # type: ignore[arg-type]
         rows = torch.arange(len(batch))
         return [select_rows(batch, part) for part in rows.split(self.micro)], {**state, "rollouts": rollouts}
 

@@ -126,8 +126,9 @@ def spread(lesson: Lesson, team: Team, shard: bool) -> nn.Module:
             return DistributedDataParallel(lesson, broadcast_buffers=False, find_unused_parameters=True)
     if getattr(lesson.training_of[0], "speaker", None) is not None:
         raise IncompatibleParts(
-            "a student that is spread over processes (shard) cannot write its own texts: its layers are gathered for "
-            "one pass at a time; take texts of a data set or of the teacher, or leave shard off"
+            "a student that is spread over processes (shard) cannot write its own texts or be asked between steps: its "
+            "layers are gathered for one pass at a time; take a recipe on texts of the data or of the teacher (hinton, "
+            "taid, seqkd), or leave shard off"
         )
     for weight in lesson.parameters():
         distributed.broadcast(weight.detach(), 0)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, Protocol, TypeVar, final
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -216,6 +216,11 @@ class Curriculum(Protocol[State]):
         ...
 
 
+def writes(rollouts: "Rollouts[Any]") -> bool:
+    """Whether it may ask the student between passes."""
+    return getattr(rollouts, "writes", True)
+
+
 class Speaker(Protocol):
     """The student, or a teacher, as it is now, writing answers."""
 
@@ -226,7 +231,7 @@ class Speaker(Protocol):
 
 
 class Rollouts(Protocol[State]):
-    """Whose tokens."""
+    """Whose tokens. It may say `writes` = False: it never asks the student, and is given no speaker."""
 
     def start(self) -> State:
         """At step 0."""

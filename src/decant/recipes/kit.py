@@ -1,15 +1,15 @@
 """What a recipe composes with, and the seam of recipes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, final, runtime_checkable
 
 from decant.distill.composition import Asked, Composition, learner, looks_of, served
 from decant.distill.rollouts.dataset import Dataset
 from decant.distill.rollouts.stream import Stream
-from decant.distill.seams import Rollouts, Speaker, needs_of
+from decant.distill.seams import Rollouts, Speaker, needs_of, writes
 from decant.distill.seams import Teacher as Source
 from decant.distill.settings import Settings
 from decant.distill.speaking import Speaking
@@ -23,6 +23,7 @@ from decant.models.current import current, swift
 from decant.models.speller import Speller
 from decant.models.spelling import vocabulary
 from decant.models.teacher import Teacher
+from decant.recipes.swaps import Role, Swap, swapped
 from decant.samplers.temperature import temperature as softened
 
 
@@ -39,6 +40,7 @@ class Kit:
     stream:   texts without end, in place of `texts`. write: the teacher's answers at a temperature.
     source:   who says laws in the teacher's place. spread: who writes, in place of the student here, with a copy of it
               at a temperature.
+    swaps:    parts in the place of a recipe's own.
     dry:      nothing is trained or written beforehand: the composition is only to be timed.
     """
 
@@ -60,6 +62,7 @@ class Kit:
     write: Callable[[float], list[Text]] = lambda temperature: []
     source: Source | None = None
     spread: Callable[[Any, float], Speaker] | None = None
+    swaps: Mapping[Role, Swap] = field(default_factory=dict)
     dry: bool = False
 
     def model(self) -> Teacher:
@@ -137,13 +140,14 @@ class Kit:
         objectives = [asked for asked in objectives if asked.share]
         if not objectives:
             raise BadInput("every share is 0, so nothing is asked of the student; give one of them")
+        rollouts, objectives, parts = swapped(self, rollouts, objectives, parts)
         asks = any(needs_of(asked.objective) != "nothing" for asked in objectives)
         teacher = parts.pop("teacher", None) or (self._law(objectives) if asks else None)
         served(objectives, teacher)
         config = None if self.teacher is None else self.teacher.config
         return Composition(
             learner=learner(self.student, objectives, config, self.seed),
-            speaker=parts.pop("speaker", None) or self.speaker(temperature),
+            speaker=parts.pop("speaker", None) or (self.speaker(temperature) if writes(rollouts) else None),
             rollouts=rollouts,
             objectives=tuple(objectives),
             teacher=teacher if asks else None,
@@ -163,7 +167,7 @@ class Kit:
         steps = max(1, round(share * self.settings.steps))
         # Whole in every process: it is read as a teacher is, outside the passes that gather what was spread.
         settings = replace(self.settings, steps=steps, warmup=min(self.settings.warmup, steps // 10), shard=False)
-        kit = replace(self, student=deepcopy(self.student), settings=settings, folder=self.folder / name)
+        kit = replace(self, student=deepcopy(self.student), settings=settings, folder=self.folder / name, swaps={})
         composition = recipe.compose(kit)
         run(composition.learner, composition, settings, kit.folder)
         return kit.student.eval().requires_grad_(False)

@@ -24,7 +24,7 @@ def test_methods_lists_every_row_with_what_it_promises():
 def test_methods_as_json():
     listed = json.loads(CliRunner().invoke(app, ["methods", "--json", "-"]).stdout)
     roles = {"drafters", "verifiers", "policies", "decoders", "recipes", "samplers", "constraints"}
-    roles |= {"unmaskers", "schedules", "caches"}
+    roles |= {"unmaskers", "schedules", "caches", "distances", "weightings", "curricula", "rollouts"}
     assert set(listed) == {"methods"} | roles
     methods = {row["name"]: row for row in listed["methods"]}
     assert methods["draft-model"]["needs"] == "a draft model"

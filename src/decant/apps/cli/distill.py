@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from decant.apps.catalog import ALONE, DREAMING, RECIPES, pick
+from decant.apps.catalog.swaps import SWAPS
 from decant.apps.cli import options
 from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, facts_table, note, show, write_json
@@ -18,7 +19,7 @@ from decant.errors import BadInput
 
 GIVEN: Final = (
     "teacher", "texts", "student", "knobs", "steps", "minutes", "rate", "batch", "length", "limit", "max_tokens",
-    "temperature", "seed", "micro", "cache", "lora",
+    "temperature", "seed", "micro", "cache", "lora", *SWAPS,
 )  # fmt: skip
 SHARED: Final = {"steps": "steps", "batch": "batch", "lr": "rate", "seed": "seed"}  # knobs of every recipe are flags
 
@@ -83,10 +84,23 @@ def distill(
         ),
     ] = None,
     lora: Annotated[int | None, typer.Option(min=1, help="Teach adapters of this rank; they are merged.")] = None,
+    distance: Annotated[
+        str | None, typer.Option(help="In place of the recipe's distance, as name:knob=value (see `decant methods`).")
+    ] = None,
+    weighting: Annotated[str | None, typer.Option(help="Which tokens count, in place of the recipe's.")] = None,
+    curriculum: Annotated[str | None, typer.Option(help="How the target moves, in place of the recipe's.")] = None,
+    rollouts: Annotated[str | None, typer.Option(help="Whose texts, in place of the recipe's.")] = None,
     ray: Annotated[
         str | None, typer.Option(help="Teacher and answers on workers of Ray: auto, or a cluster's address.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="With --ray: how many teach, and how many write.")] = 2,
+    shard: Annotated[
+        bool,
+        typer.Option("--shard", help="Under torchrun: spread the student over the processes (FSDP2), not copy it."),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Metrics as TensorBoard's events, too (extra [tensorboard]).")
+    ] = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
     quiet: options.Quiet = False,
@@ -107,6 +121,10 @@ def distill(
     spec = ":".join([recipe or "", *own])
     if again is None:
         pick(RECIPES, split(spec).name, "recipe")
+    swaps = {"distance": distance, "weighting": weighting, "curriculum": curriculum, "rollouts": rollouts}
+    for role, named in swaps.items():
+        if named is not None:
+            pick(SWAPS[role], split(named).name, role)
     speaks = os.environ.get("RANK", "0") == "0"  # one of the processes that torchrun starts
     quiet = quiet or not speaks
     quieten(teacher or "", quiet)
@@ -117,11 +135,15 @@ def distill(
 
     if again is not None:
         told = recorded(again, out)
-        asked = replace(told, ray=ray, workers=workers, resume=resume, device=device, quiet=quiet)
+        asked = replace(
+            told, ray=ray, workers=workers, shard=shard, tensorboard=tensorboard, resume=resume, device=device,
+            quiet=quiet,
+        )  # fmt: skip
     else:
         asked = Asked(
             spec, teacher or "", texts or "", out, student, steps, minutes, rate, batch, length, limit, max_tokens,
-            temperature, seed, micro, cache, lora, ray, workers, resume, device, quiet,
+            temperature, seed, micro, cache, lora, distance, weighting, curriculum, rollouts, ray,
+            workers, shard, tensorboard, resume, device, quiet,
         )  # fmt: skip
         asked = replace(asked, **shared)
     said = f"what the teacher says is in {asked.cache}" if asked.cache else f"{asked.student} learns from texts"

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from decant.apps import catalog
+from decant.apps.catalog.swaps import SWAPS
 from decant.apps.cli import options
 from decant.apps.cli.exits import sentences
 from decant.apps.cli.output import check_writable, write, write_json
@@ -20,6 +21,10 @@ ROLES: Final[Mapping[str, tuple[str, Mapping[str, catalog.Part]]]] = {
     "schedules": ("which of them may (name:schedule=...)", catalog.SCHEDULES),
     "caches": ("what a pass computes anew (name:cache=...)", catalog.CACHES),
     "recipes": ("what `decant distill` teaches", catalog.RECIPES),
+    "distances": ("of a recipe of decant distill (--distance)", SWAPS["distance"]),
+    "weightings": ("which tokens of its texts count (--weighting)", SWAPS["weighting"]),
+    "curricula": ("how its target moves (--curriculum)", SWAPS["curriculum"]),
+    "rollouts": ("whose texts it learns from (--rollouts)", SWAPS["rollouts"]),
     "samplers": ("what is done to logits (--temperature, --top-k, --top-p, --min-p)", catalog.SAMPLERS),
     "constraints": ("what may come next", catalog.CONSTRAINTS),
 }

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, final
+from typing import ClassVar, Final, final
 
 from decant.distill.seams import Speaker
 from decant.distill.texts import Text, TextBatch, padded
@@ -22,6 +22,8 @@ class Dataset:
     rows: int = 8
     length: int = 512
     seed: int = 0
+
+    writes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not any(text.teaches(self.length) for text in self.texts):

@@ -1,7 +1,7 @@
 """Texts without end: rows that somebody makes for a step's number, each filled to its last token."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 
@@ -16,6 +16,8 @@ class Stream:
     """pieces: step -> ids_BT and weights_BT, a pure function of the step. Rows have no prompt of their own."""
 
     pieces: Batches
+
+    writes: ClassVar[bool] = False
 
     def start(self) -> None:
         """The step is all."""
