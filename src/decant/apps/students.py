@@ -155,7 +155,8 @@ def _numbers(apart: Apart | None) -> dict[str, Any] | None:
 def _facts(report: Mapping[str, Any]) -> dict[str, str]:
     """What was learnt, on held-out texts."""
     before, after = report["before"], report["after"]
-    learnt = {} if not (before and after) else {
+    nothing = {"measured": "nothing: no text is held out, or its tokens are not the teacher's"}
+    learnt = nothing if not (before and after) else {
         text: f"{after[name]:.4f}; before {before[name]:.4f}" for name, text in NAMES.items()
     }  # fmt: skip
     known = (after or {}).get("outcomes")

@@ -99,7 +99,8 @@ class Work:
                 "--shard spreads a student over processes, and here is one; start with torchrun --nproc-per-node N -m "
                 "decant distill ..., or leave it out"
             )
-        work = cls(asked, recipe, trainee, kit, shelf.texts[::HELD_OUT], mentor)
+        held_out = shelf.texts[::HELD_OUT] if len(shelf.texts) > 1 else []  # one alone is taught
+        work = cls(asked, recipe, trainee, kit, held_out, mentor)
         return work._cached(composed, shelf.texts, live, told, dry) if kept(asked) else work
 
     def _cached(

@@ -194,6 +194,16 @@ def test_prompts_alone_are_enough_where_a_model_answers(decant, tmp_path) -> Non
     assert "Measured" not in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_one_text_alone_is_taught_and_measures_nothing(decant, tmp_path) -> None:
+    (tmp_path / "one.jsonl").write_text('{"prompt": "Take 1", "answer": "2"}\n')
+    done = decant("hinton", data=tmp_path / "one.jsonl")
+    assert done.exit_code == 0, done.output
+    kept = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    assert kept["before"] is kept["after"] is None
+    assert "nothing: no text is held out" in done.stdout
+    assert "Measured" not in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_the_command_says_what_was_asked(tmp_path) -> None:
     asked = Asked("taid", "", "data.jsonl", tmp_path, "house:draft", cache="laws", lora=8, ray="auto", resume=True)
     said = (
