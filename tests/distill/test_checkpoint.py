@@ -63,7 +63,7 @@ def test_a_kill_at_any_moment_changes_nothing(tmp_path, plant, stride):
     ended = subprocess.run(list(map(str, program)), env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
-    assert found["moments"] * stride > 30
+    assert found["moments"] * stride > (30 if plant != "torn" else 10)  # in place there are no names and no syncs
     if plant == "none":
         assert found["fine"] == found["moments"]
         assert found["kills"]

@@ -65,3 +65,15 @@ def test_answers_before_the_one_that_found_no_room_are_kept(tmp_path) -> None:
         answers.write(decoder, prompts, file, writing)
     assert 0 < len(answers.read(file, prompts)) < 7
     assert answers.write(decoder, prompts, file, writing) == whole
+
+
+def test_a_run_does_not_go_on_with_an_edited_file(tmp_path) -> None:
+    asked = {"asked": {"texts": "d.jsonl"}, "data": "d.jsonl"}
+    write_recipe(tmp_path, {**asked, "digest": "one"})
+    assert earlier(tmp_path, {**asked, "digest": "one"})
+    with pytest.raises(BadInput, match=r"is of a run on d\.jsonl as it was \(sha256 one\.\.\.\), .* now has two"):
+        earlier(tmp_path, {**asked, "digest": "two"})
+    with pytest.raises(BadInput, match=r"and that file is gone; put it back, or give a new folder"):
+        earlier(tmp_path, {**asked, "digest": None})
+    write_recipe(tmp_path, asked)
+    assert earlier(tmp_path, {**asked, "digest": "two"}), "runs that are older do not say"

@@ -19,6 +19,7 @@ from decant.errors import BadInput
 from decant.models.student import read
 from decant.types import PAD
 from tests.distill.serving import NAMES, SPELT, VOCAB, Serving, model, texts
+from tests.filling import full
 
 
 @pytest.fixture
@@ -103,9 +104,20 @@ def test_answers_are_kept(serving, tmp_path) -> None:
     assert torch.equal(laid(first), laid(again))
     remote(serving, folder=tmp_path, top=4).signal(BATCH, AT)
     assert len(serving.questions) == 2 * count
+    elsewhere = address(serving).replace("127.0.0.1", "localhost")
+    remote(serving, folder=tmp_path, server=Server(elsewhere)).signal(BATCH, AT)
+    assert len(serving.questions) == 3 * count, "another server may call another model the same"
+    remote(serving, folder=tmp_path, server=Server(address(serving) + "/")).signal(BATCH, AT)
+    assert len(serving.questions) == 3 * count
     for file in tmp_path.rglob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:50])  # killed by something else
     assert torch.equal(laid(first), laid(remote(serving, folder=tmp_path).signal(BATCH, AT)))
+
+
+def test_an_answer_that_finds_no_room_is_a_sentence(serving, tmp_path) -> None:
+    with pytest.raises(BadInput, match=r"safetensors could not be written: File too large; nothing was"), full(100):
+        remote(serving, folder=tmp_path, at_once=1).signal(BATCH, AT)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
 @pytest.mark.parametrize("failure", [429, 503, "hang up", "half"])

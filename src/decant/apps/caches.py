@@ -73,7 +73,7 @@ class Keeping:
 
     @property
     def finished(self) -> bool:
-        """Whether every shard is there. Raises BadInput for one that another teacher wrote."""
+        """Whether every shard is there. Raises BadInput for a teacher of another name."""
         if not (self.folder / FACTS).exists():
             return False
         facts = Facts.read(self.folder)
@@ -85,8 +85,11 @@ class Keeping:
         return all(place(self.folder, shard).exists() for shard in range(facts.shards))
 
     def mentor(self, told: Told) -> Mentor:
-        """The finished cache; written first, where it is not. The teacher is let go."""
-        first(join(), lambda: None if self.finished else self._write(told))
+        """The finished cache; written first, where it is not. The teacher is let go.
+
+        Raises BadInput where --teacher is named and is another by now: it is opened, and looked at.
+        """
+        first(join(), lambda: self._refuse_stranger() if self.finished else self._write(told))
         gc.collect()
         source = Cached(self.folder, self._spelt, self.storing.temperature)
         return Mentor(source.facts.teacher, source=source)
@@ -110,6 +113,17 @@ class Keeping:
             raise BadInput(f"--cache {self.folder} is not finished; name with --teacher who says the rest")
         mentor = self.open()
         return Author(mentor.law(), mentor.name, "+".join(map(fingerprint, mentor.networks)), self._spelt)
+
+    def _refuse_stranger(self) -> None:
+        """The same name may be a teacher that was trained on since."""
+        if not self.asked.teacher:
+            return
+        before, now = Facts.read(self.folder).fingerprint, self._author().fingerprint
+        if before != now:
+            raise BadInput(
+                f"--cache {self.folder} holds what {self.asked.teacher} said when its weights were others (fingerprint "
+                f"{before}, now {now}); leave --teacher out to learn from it as it is, or name a new folder"
+            )
 
     def _write(self, told: Told) -> None:
         author = self._author()

@@ -28,7 +28,7 @@ class Course:
     """What is taught with.
 
     batches, held_out: step -> batch. measured: held-out batches. origin: what recipe.json says besides: the command,
-    versions, data; `asked` in it must be the same when a run goes on.
+    versions, data; `asked` in it must be the same when a run goes on, and `digest`, of the data's file.
     """
 
     batches: Batches
@@ -56,7 +56,18 @@ def earlier(out: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
     if other:
         changes = ", ".join(f"{name} {before.get(name)!r}, not {now.get(name)!r}" for name in other)
         raise BadInput(f"--out {out} holds a run with {changes}; ask for the same, or give a new folder")
+    same_digest(f"--out {out}", begun, origin.get("digest"), "give a new folder")
     return begun
+
+
+def same_digest(where: str, begun: Mapping[str, Any], now: str | None, otherwise: str) -> None:
+    """Raises BadInput where a run learnt from a file with other bytes; runs that are older do not say."""
+    before = begun.get("digest")
+    if before and before != now:
+        raise BadInput(
+            f"{where} is of a run on {begun.get('data')} as it was (sha256 {before}...), and that file "
+            f"{f'now has {now}...' if now else 'is gone'}; put it back, or {otherwise}"
+        )
 
 
 def settled(course: Course, begun: Mapping[str, Any], model: nn.Module, loss: Loss) -> Settings:

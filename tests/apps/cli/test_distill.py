@@ -62,6 +62,25 @@ def test_a_full_disk_at_the_end_of_a_run_is_no_bug(decant, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
 
 
+def test_an_edited_file_of_prompts_is_another_run(decant, prompts, tmp_path):
+    assert decant("medusa").exit_code == 0
+    before = prompts.read_text()
+    prompts.write_text(before + before.splitlines()[0].replace("Take 0", "Take 9") + "\n")
+    again = ["distill", "--recipe", str(tmp_path / "out" / "recipe.json"), "--out", str(tmp_path / "again")]
+    for refused, otherwise in (
+        (decant("medusa", "--resume"), "give a new folder"),
+        (CliRunner().invoke(app, again), "begin a run of its own"),
+    ):
+        assert refused.exit_code == 2, refused.output
+        said = " ".join(refused.stderr.split())
+        assert f"is of a run on {prompts} as it was (sha256 " in said
+        assert f"; put it back, or {otherwise}" in said
+    assert not (tmp_path / "again").exists()
+    prompts.write_text(before)
+    assert decant("medusa", "--resume").exit_code == 0
+    assert CliRunner().invoke(app, again).exit_code == 0
+
+
 @pytest.mark.parametrize("method", ["medusa", "eagle", "eagle-2", "eagle3", "glide", "fspad", "falcon", "chimera"])
 def test_a_taught_head_drafts_and_nothing_is_lost(method, decant, tmp_path, folder):
     kind = "eagle" if method == "eagle-2" else method

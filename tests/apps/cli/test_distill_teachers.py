@@ -1,6 +1,7 @@
 """Who teaches a student, where and in how many processes: several models, a cache, a server, adapters, workers."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -47,11 +48,10 @@ def test_a_cache_teaches_without_its_teacher(decant, tmp_path, folder, monkeypat
         raise AssertionError("the teacher was opened")
 
     monkeypatch.setattr("decant.apps.teachers.Teacher.open", never)
-    for name, teacher in (("two", folder), ("three", None)):
-        done = decant("hinton:temperature=1", "--cache", str(laws), teacher=teacher, out=tmp_path / name)
-        assert done.exit_code == 0, done.output
-        assert weights(tmp_path / name) == weights(tmp_path / "one")
-    assert f"taught by {folder}" in (tmp_path / "three" / "README.md").read_text()
+    done = decant("hinton:temperature=1", "--cache", str(laws), teacher=None, out=tmp_path / "two")
+    assert done.exit_code == 0, done.output
+    assert weights(tmp_path / "two") == weights(tmp_path / "one")
+    assert f"taught by {folder}" in (tmp_path / "two" / "README.md").read_text()
     monkeypatch.undo()
     for recipe, other, sentence in (
         ("hinton", {}, "was made at temperature 1, not 2"),
@@ -66,6 +66,25 @@ def test_a_cache_teaches_without_its_teacher(decant, tmp_path, folder, monkeypat
     assert "is not finished; name with --teacher who says the rest" in said(
         decant("taid", "--cache", str(tmp_path / "none"), teacher=None)
     )
+
+
+def test_a_teacher_that_was_trained_on_since_is_not_in_its_cache(decant, tmp_path, folder) -> None:
+    teacher, laws = tmp_path / "teacher", ["--cache", f"{tmp_path / 'laws'}:k=12"]
+    shutil.copytree(folder, teacher)
+    for name in ("one", "two"):
+        done = decant("hinton:temperature=1", *laws, teacher=teacher, out=tmp_path / name)
+        assert done.exit_code == 0, done.output
+    network = AutoModelForCausalLM.from_pretrained(teacher)
+    with torch.no_grad():
+        network.get_input_embeddings().weight.mul_(1.5)
+    network.save_pretrained(teacher)
+    for more in ([], ["--plan"]):
+        refused = said(decant("hinton:temperature=1", *laws, *more, teacher=teacher, out=tmp_path / "three"))
+        assert f"holds what {teacher} said when its weights were others (fingerprint " in refused
+        assert "leave --teacher out to learn from it as it is, or name a new folder" in refused
+    done = decant("hinton:temperature=1", *laws, teacher=None, out=tmp_path / "three")
+    assert done.exit_code == 0, done.output
+    assert weights(tmp_path / "three") == weights(tmp_path / "one") == weights(tmp_path / "two")
 
 
 def test_a_cache_and_a_live_teacher_teach_alike(decant, tmp_path) -> None:

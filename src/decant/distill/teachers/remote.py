@@ -55,7 +55,7 @@ class Remote:
 
     top:    best ids of a position; vLLM gives 20 unless it was started with --max-logprobs.
     form:   which dialect the server speaks.
-    folder: keeps every answer, found by model, form, top, ids and positions; None: nothing is kept.
+    folder: keeps every answer, found by URL, model, form, top, ids and positions; None: nothing is kept.
     spelt:  what the student's ids write; without it no string is understood, and vLLM's are not held against it.
     at_once: questions under way at the same time.
     Raises BadInput for a server that gives no answer, a position without one, and another tokenizer.
@@ -97,7 +97,7 @@ class Remote:
 
     def _rows(self, asked: Asked) -> tuple[np.ndarray, np.ndarray]:
         """ids_RK and logp_RK at the positions of one text, from the folder or from the server."""
-        same = [self.model, self.form, self.top, asked.ids, asked.at]
+        same = [self.server.url.rstrip("/"), self.model, self.form, self.top, asked.ids, asked.at]
         key = hashlib.sha256(json.dumps(same).encode()).hexdigest()
         kept = None if self.folder is None else self.folder / key[:2] / f"{key}.safetensors"
         at = np.array(asked.at)
