@@ -3,6 +3,7 @@
 A row of the catalogue's RECIPES says which runner teaches it; a runner is a function `(Asked, Told) -> Outcome`.
 """
 
+import hashlib
 import json
 import random
 import shlex
@@ -24,7 +25,7 @@ from decant.decoders.stopping import Stopping
 from decant.distill.answers import FILE, Answer, Writing, write
 from decant.distill.parallel import device as here
 from decant.distill.rollouts.dataset import Dataset
-from decant.distill.runs import RECIPE, TRAINING
+from decant.distill.runs import RECIPE, TRAINING, earlier, same_digest
 from decant.distill.texts import Text
 from decant.distill.trainer import Batches
 from decant.errors import BadInput
@@ -105,6 +106,7 @@ class Asked:
             "command": self.command(),
             "asked": {name: value for name, value in same.items() if name not in LATER or value != "None"},
             "data": self.texts,
+            "digest": _digest(self.texts),
             "versions": {name: now[name] for name in ("decant", "torch", "transformers", "python")},
             "git": _git(),
         }
@@ -156,13 +158,16 @@ def planner_of(runner: Runner) -> Runner | None:
 
 
 def recorded(file: Path, out: Path) -> Asked:
-    """What a run was asked, for another folder. Raises BadInput where the file is no recipe.json of a run."""
+    """What a run was asked, for another folder. Raises BadInput where the file is no recipe.json of a run, and where
+    its data is another by now."""
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))["asked"]
-        known = {name: text for name, text in said.items() if text != "None"}
-        return Asked(out=out, **values_of(Spec(str(file), known), knobs_of(Asked)))
+        said = json.loads(file.read_text(encoding="utf-8"))
+        known = {name: text for name, text in said["asked"].items() if text != "None"}
+        found = Asked(out=out, **values_of(Spec(str(file), known), knobs_of(Asked)))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise BadInput(f"{file} says of no run what it was asked ({error}); give RUN/recipe.json") from error
+    same_digest(str(file), said, _digest(found.texts), "begin a run of its own")
+    return found
 
 
 def recipe_of(spec: str) -> Any:
@@ -186,7 +191,8 @@ def rows_of(asked: Asked, told: Told) -> tuple[Batches, Batches, int]:
 
 
 def answers_of(asked: Asked, target: Loaded, told: Told) -> list[Answer]:
-    """The teacher's own answers to the prompts. Raises BadInput for fewer than two."""
+    """The teacher's own answers to the prompts. Raises BadInput for fewer than two, and for another run's folder."""
+    earlier(asked.out, asked.origin())  # before answers are added to it
     prompts = prompts_of(asked, target)
     method = plain(target, warp_of(Sampling(temperature=asked.temperature)))
     device = target.model.network.device
@@ -249,6 +255,15 @@ def _questions(asked: Asked, target: Loaded) -> list[list[int]]:
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def _digest(texts: str) -> str | None:
+    """Of a file's bytes; None: it is none, or not there."""
+    try:
+        with Path(texts).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError:
+        return None
 
 
 def _git() -> str | None:
