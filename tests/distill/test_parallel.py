@@ -11,6 +11,7 @@ import torch
 
 from decant.distill import parallel
 from decant.distill.parallel import Lesson, Team
+from decant.distill.weighting.ss_token import SsToken
 from decant.errors import BadInput, IncompatibleParts
 
 PROGRAM = Path(__file__).with_name("together.py")
@@ -104,6 +105,17 @@ def test_a_spread_student_cannot_write():
         lesson = Lesson(torch.nn.Linear(2, 2), Speaking())
     with pytest.raises(IncompatibleParts, match=r"spread over processes \(shard\) cannot write its own texts"):
         parallel.spread(lesson, Team(0, 2), shard=True)
+
+
+def test_a_spread_student_runs_no_layer_twice():
+    class Attending:
+        weighting = type("Looking", (), {"reruns": True})()
+
+    with torch.random.fork_rng():
+        lesson = Lesson(torch.nn.Linear(2, 2), Attending())
+    with pytest.raises(IncompatibleParts, match="Looking runs a layer of the student once more"):
+        parallel.spread(lesson, Team(0, 2), shard=True)
+    assert SsToken.reruns
 
 
 def test_a_team_without_rows_for_everybody_is_refused(monkeypatch):

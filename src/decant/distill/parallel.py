@@ -130,6 +130,12 @@ def spread(lesson: Lesson, team: Team, shard: bool) -> nn.Module:
             "layers are gathered for one pass at a time; take a recipe on texts of the data or of the teacher (hinton, "
             "taid, seqkd), or leave shard off"
         )
+    weighting = getattr(lesson.training_of[0], "weighting", None)
+    if getattr(weighting, "reruns", False):
+        raise IncompatibleParts(
+            f"{type(weighting).__name__} runs a layer of the student once more, and those of a student that is spread "
+            f"over processes (shard) are gathered for its own pass alone; take another weighting, or leave shard off"
+        )
     for weight in lesson.parameters():
         distributed.broadcast(weight.detach(), 0)
     layers = {name for part in lesson.modules() for name in getattr(part, "_no_split_modules", None) or ()}

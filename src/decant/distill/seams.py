@@ -183,8 +183,8 @@ def needs_of(objective: Objective) -> Gives:
 
 
 class Weighting(Protocol[State]):
-    """Which tokens count, and how much. It may have `looks`, what it reads of the student besides the last states, and
-    `needs`, what it asks of the teacher (`Gives`)."""
+    """Which tokens count, and how much. It may have `looks`, what it reads of the student besides the last states,
+    `needs`, what it asks of the teacher (`Gives`), and `reruns`, that it runs layers of the student by itself."""
 
     def start(self) -> State:
         """At step 0."""

@@ -6,7 +6,7 @@ Source: Qin et al. 2025, arXiv:2510.18250 (ssToken).
 """
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -33,6 +33,8 @@ class SsToken:
     rho: float = 0.6
     gamma: float = 0.5
     even: bool = True
+
+    reruns: ClassVar[bool] = True  # a layer of the student, outside of its own pass
 
     def __post_init__(self) -> None:
         if not 0 < self.rho <= 1 or not 0 <= self.gamma <= 1:
