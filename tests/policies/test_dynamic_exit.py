@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from decant.errors import BadInput
-from decant.policies.dynamic_exit import PRIOR, DynamicExit, Shadows
+from decant.policies.dynamic_exit import EVERY, PRIOR, DynamicExit, Shadows
 from decant.testing.exits import MarkovExits
 from decant.testing.markov import MarkovLM
 from decant.types import PAD, CostCurve, Draft, DraftShape, Scores, Taps, Verdict, join_rows, select_rows
@@ -31,7 +31,7 @@ def known(*rates: float) -> Shadows:
     """One request whose exits have such rates, for all the prior says."""
     tried_B = torch.tensor([1e6])
     kept_BE = torch.tensor([rates]) * 1e6
-    return Shadows(tried_B, kept_BE, kept_BE * 0.9, (tried_B[:, None] - kept_BE) * 0.3)
+    return Shadows(tried_B, kept_BE, kept_BE * 0.9, (tried_B[:, None] - kept_BE) * 0.3, torch.zeros(1).long())
 
 
 def tokens_per_layer(rate: float, exit: int, depth: int, layers: int) -> float:
@@ -111,6 +111,18 @@ def test_older_rounds_fade() -> None:
     assert state.kept_BE.tolist() == [[2, 2]]
     assert state.sure_BE[0].tolist() == pytest.approx([0.5 * 4 * 0.9, 2 * 0.9])
     assert state.unsure_BE[0].tolist() == pytest.approx([2 * 0.2, 0.5 * 4 * 0.2])
+
+
+def test_without_a_draft_shadows_are_cast_now_and_then() -> None:
+    policy, scores = DynamicExit(Told()), told([SURE], [WRONG])
+    state, tried = policy.start(1), []
+    for _ in range(2 * EVERY):
+        nothing = Draft.nothing(1)
+        verdict = Verdict.of_chain(nothing.tokens_BN, torch.tensor([0]), torch.tensor([3]))
+        state = policy.observe(state, nothing, verdict, scores)
+        tried.append(float(state.tried_B))
+    assert [at + 1 for at in range(2 * EVERY) if tried[at] > (tried[at - 1] if at else 0)] == [1, 1 + EVERY]
+    assert int(after(told([SURE] * 4, [WRONG] * 4), 3, policy, state).quiet_B) == 0
 
 
 def test_the_threshold_lies_halfway_between_right_and_wrong() -> None:

@@ -73,15 +73,15 @@ class EarlyExits:
     def shadow(self, hidden_XF: Tensor, exits: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """See `protocols.Exits`. A few rows at a time, so that logits never stand in memory for all layers."""
         hidden_RD = hidden_XF.unflatten(-1, (len(exits), -1)).flatten(0, -2)
-        last_R = torch.tensor([exit == self.layers for exit in exits], device=hidden_RD.device)
-        last_R = last_R.repeat(len(hidden_RD) // max(len(exits), 1))
+        last_R = torch.tensor([exit == self.layers for exit in exits]).repeat(len(hidden_RD) // max(len(exits), 1))
         ids, sure = [], []
         for rows_RD, last in zip(hidden_RD.split(CHUNK), last_R.split(CHUNK), strict=True):
-            # What is tapped of the last layer has passed the norm.
-            logits_RV = torch.where(last[:, None], self.network.head(rows_RD), self.network.speak(rows_RD)).float()
-            best_R, ids_R = logits_RV.max(-1)
+            logits_RV = self.network.speak(rows_RD)
+            if last.any():  # what is tapped of the last layer has passed the norm
+                logits_RV[last] = self.network.head(rows_RD[last])
+            best_R, ids_R = logits_RV.float().max(-1)
             ids.append(ids_R)
-            sure.append((best_R - logits_RV.logsumexp(-1)).exp())
+            sure.append((best_R - logits_RV.float().logsumexp(-1)).exp())
         shape = (*hidden_XF.shape[:-1], len(exits))
         return torch.cat(ids).view(shape), torch.cat(sure).view(shape)
 

@@ -5,11 +5,12 @@ said, its *shadow*: how often it is the target's own tells what that exit is wor
 and the target's tokens are likeliest ones, also where the target draws: then agreement is a stand-in for acceptance.
 Layers are counted as the paper counts them, tokens per layer (1 - a^(g+1)) / ((1 - a) (g l + L)), or at what they cost
 on this machine. Reconstructed, since it could not be read: the decay, the largest depth, and the threshold that stops a
-draft. So is the hope before the first round: the paper starts from the prompt, which a policy is not shown.
+draft. So is the hope before the first round: the paper starts from the prompt, which a policy is not shown. While
+nothing is drafted shadows are cast in some rounds only.
 Source: Entezari Zarch et al. 2025, arXiv:2504.05598.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, final
 
 import torch
@@ -23,6 +24,7 @@ from decant.types import PAD, CostCurve, Draft, DraftShape, Scores, Taps, Verdic
 FLAT: Final = CostCurve((1,), (1.0,))  # a pass costs the same whatever it holds: layers alone count
 PRIOR: Final = 0.7  # hopeful: what is tried is soon known
 WEIGHT: Final = 2.0
+EVERY: Final = 4  # rounds without a draft from one casting to the next: all layers' heads are a tenth of such a round
 
 
 @final
@@ -31,13 +33,15 @@ class Shadows:
     """What each request's layers would have said lately, older rounds discounted.
 
     tried_B: rows. kept_BE: of those, where exit E said what the target said. sure_BE, unsure_BE: the probabilities that
-    it gave to its tokens, added up over those that were right, and over those that were wrong.
+    it gave to its tokens, added up over those that were right, and over those that were wrong. quiet_B: rounds since
+    the last draft.
     """
 
     tried_B: Tensor
     kept_BE: Tensor
     sure_BE: Tensor
     unsure_BE: Tensor
+    quiet_B: Tensor
 
     @property
     def rate_BE(self) -> Tensor:
@@ -92,7 +96,7 @@ class DynamicExit:
     def start(self, batch: int) -> Shadows:
         """Nothing is known; the state stays on the host, where the next shape is needed."""
         none_BE = torch.zeros(batch, len(self.rungs))
-        return Shadows(torch.zeros(batch), none_BE, none_BE, none_BE)
+        return Shadows(torch.zeros(batch), none_BE, none_BE, none_BE, torch.zeros(batch, dtype=torch.int64))
 
     def shape(self, state: Shadows) -> DraftShape:
         """The best exit and depth for the whole batch, which shares one pass."""
@@ -107,8 +111,10 @@ class DynamicExit:
     def observe(self, state: Shadows, draft: Draft, verdict: Verdict, scores: Scores) -> Shadows:
         """Rows count up to and with the one at which the target disagreed: up to there their past was kept."""
         hidden_BMF = scores.hidden(self.rungs)
-        if not hidden_BMF.shape[-1]:
-            return state
+        nothing = draft.tokens_BN.shape[1] == 0
+        quiet_B = (state.quiet_B + 1) * nothing
+        if not hidden_BMF.shape[-1] or (nothing and int(state.quiet_B.min()) % EVERY):
+            return replace(state, quiet_B=quiet_B)
         there_BC = verdict.tokens_BC != PAD
         target_R = along_path(scores.logits_BMV.argmax(-1, keepdim=True), verdict.nodes_BC)[there_BC]
         ids_RE, sure_RE = self.exits.shadow(along_path(hidden_BMF, verdict.nodes_BC)[there_BC], self.rungs)
@@ -123,6 +129,7 @@ class DynamicExit:
             faded(state.kept_BE, right_RE),
             faded(state.sure_BE, sure_RE.where(right_RE, 0.0)),
             faded(state.unsure_BE, sure_RE.where(~right_RE, 0.0)),
+            quiet_B,
         )
 
     def worth(self, rate_BE: Tensor) -> Tensor:
