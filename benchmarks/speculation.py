@@ -22,25 +22,34 @@ from decant.bench.study import begin, heading, options, save, working_dtype
 SOURCES = ("house:tasks", "house:code", "house:copy")
 
 
-def pooled(reports: dict[str, dict], name: str) -> tuple[float, float]:
-    """(tokens a second, tokens a target call) of one method over all prompts together."""
-    rows = [row for one in reports.values() for row in one["methods"] if row["name"] == name]
-    tokens = sum(row["tokens"] for row in rows)
-    seconds = sum(row["tokens"] / row["tokens_per_second"]["median"] for row in rows)
-    return tokens / seconds, tokens / sum(row["tokens"] / row["acceptance_length"] for row in rows)
+def rows_of(reports: dict[str, dict], name: str) -> list[dict]:
+    """One method on all prompts."""
+    return [row for one in reports.values() for row in one["methods"] if row["name"] == name]
+
+
+def speed(reports: dict[str, dict], name: str) -> float:
+    """Tokens a second over all prompts together."""
+    rows = rows_of(reports, name)
+    return sum(row["tokens"] for row in rows) / sum(row["tokens"] / row["tokens_per_second"]["median"] for row in rows)
+
+
+def a_call(reports: dict[str, dict], name: str) -> float:
+    """Tokens a target call over all prompts together."""
+    rows = rows_of(reports, name)
+    return sum(row["tokens"] for row in rows) / sum(row["tokens"] / row["acceptance_length"] for row in rows)
 
 
 def targets(reports: dict[str, dict]) -> dict[str, dict]:
     """What was aimed at, what was reached: over all held-out prompts together, where no source is named."""
-    copying = {row["name"]: row for row in reports["house:copy"]["methods"]}
-    plain = pooled(reports, "plain")[0]
-    gains = {name: pooled(reports, name)[0] / plain for name in copying if name != "plain"}
+    copying = {row["name"]: row for row in reports["house:copy"]["methods"] if row["skipped"] is None}
+    plain = speed(reports, "plain")
+    gains = {name: speed(reports, name) / plain for name in copying if name != "plain"}
     best = max(gains, key=gains.__getitem__)
     distinct = [one["methods"][0]["distinct_4grams"] or 0.0 for one in reports.values()]
     reached = {
         f"best drafter over plain decoding ({best})": (gains[best], 2.0),
-        "tokens a call of draft-model": (pooled(reports, "draft-model")[1], 3.0),
-        "tokens a call of token-recycling": (pooled(reports, "token-recycling")[1], 2.0),
+        "tokens a call of draft-model": (a_call(reports, "draft-model"), 3.0),
+        "tokens a call of token-recycling": (a_call(reports, "token-recycling"), 2.0),
         "tokens a call of prompt-lookup on house:copy": (copying["prompt-lookup"]["acceptance_length"], 1.5),
         "distinct 4-grams, the fewest of any source": (min(distinct), 0.5),
     }
