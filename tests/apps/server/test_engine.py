@@ -125,8 +125,9 @@ def test_time_is_limited(serving):
 
 def test_who_never_had_a_turn_in_time_is_told(serving):
     engine = serving(Bounds(batch=1, queue=4, timeout=0.6)).engine
-    said = asyncio.run(texts(engine, asked(MOST), asked(MOST)))
-    assert said[1] == "503 timeout"
+    said = asyncio.run(texts(engine, *[asked(MOST)] * 5))
+    # One may have a turn in the instant between the end of the first one's time and that of its own.
+    assert "503 timeout" in said[1:]
 
 
 @pytest.mark.parametrize("stream", [True, False])
